@@ -1,0 +1,64 @@
+# Two commands are all a fresh machine needs: `make demo` and `make test`.
+# Each makes its own virtual environment and installs what it lacks; a second call starts at once.
+
+PYTHON ?= python3
+VENV   ?= .venv
+# The version the tests run on. Any other: `make demo TORCH=torch` takes the newest.
+# torch is installed before the package, so that a build made for your GPU is never replaced.
+TORCH  ?= torch==2.13.0
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help demo test lint docs docs-serve clean
+
+help:
+	@echo "make demo        restore a mosaicked photograph, write the pictures to runs/"
+	@echo "make test        style, types, then all tests with coverage"
+	@echo "make lint        style and types only"
+	@echo "make docs        build the documentation into site/, any warning is an error"
+	@echo "make docs-serve  read the documentation in a browser while editing it"
+	@echo "make clean       remove the virtual environment and everything that was built"
+
+demo: $(VENV)/.demo
+	$(BIN)/python examples/image_demosaic.py
+
+# PASSIVE: on a busy machine, waiting OpenMP threads that spin slow each other down many times over.
+# TMPDIR: PyTorch Geometric leaves one generated file per layer class behind; they go with the folder.
+# The cache of compiled kernels is kept apart from it, since it saves time on the next call.
+test: lint
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+	OMP_WAIT_POLICY=PASSIVE MPLBACKEND=Agg TMPDIR="$$scratch" \
+	TORCHINDUCTOR_CACHE_DIR="$(CURDIR)/.cache/inductor" \
+	$(BIN)/python -m pytest -q --durations=10 --cov --cov-report=term $(PYTEST_ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The variable hides a banner about MkDocs 2, which the documentation does not use.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+clean:
+	rm -rf $(VENV) .cache .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site
+
+$(VENV)/.torch:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) '$(TORCH)'
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.torch pyproject.toml
+	$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.torch pyproject.toml
+	$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.torch pyproject.toml
+	$(PIP) --editable '.[docs]'
+	@touch $@

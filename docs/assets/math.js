@@ -1,0 +1,10 @@
+// Formulas are written $...$ and $$...$$; Markdown turns them into \(...\) and \[...\].
+document$.subscribe(({ body }) =>
+  renderMathInElement(body, {
+    delimiters: [
+      { left: "\\(", right: "\\)", display: false },
+      { left: "\\[", right: "\\]", display: true },
+    ],
+    throwOnError: false,
+  })
+)

@@ -1,0 +1,62 @@
+"""Checks at the public doors. Every message has three parts: got, expected, do this."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def mistake(got: str, expected: str, advice: str) -> ValueError:
+    """The one form of our error messages, as an exception to `raise`."""
+    return ValueError(f"Got {got}. Expected {expected}. {advice}")
+
+
+def check_signal(x: Tensor, num_nodes: int | None, name: str = "signal") -> None:
+    """A floating-point tensor `(*batch, nodes, channels)` on the right number of nodes."""
+    if x.ndim < 2:
+        raise mistake(
+            f"a {name} of shape {tuple(x.shape)}",
+            "(*batch, nodes, channels)",
+            "Add a channel axis with x.unsqueeze(-1).",
+        )
+    if not x.is_floating_point():
+        raise mistake(
+            f"a {name} of dtype {x.dtype}",
+            "float32 or float64",
+            "Convert it first, e.g. x.float() / 255 for 8-bit images.",
+        )
+    if num_nodes is None or x.shape[-2] == num_nodes:
+        return
+    advice = f"Check that the signal and the graph describe the same {num_nodes} nodes."
+    if x.shape[-1] == num_nodes:
+        advice = "It looks transposed: channels come last. Use x.transpose(-1, -2)."
+    raise mistake(f"a {name} of shape {tuple(x.shape)}", f"{num_nodes} on axis -2", advice)
+
+
+def check_same_kind(x: Tensor, reference: Tensor, name: str, reference_name: str) -> None:
+    """`x` and `reference` live on one device and share a dtype."""
+    if x.device != reference.device:
+        raise mistake(
+            f"{name} on {x.device}",
+            f"the device of {reference_name}, {reference.device}",
+            f"Move one of them, e.g. with .to('{reference.device}').",
+        )
+    if x.dtype != reference.dtype:
+        raise mistake(
+            f"{name} of dtype {x.dtype}",
+            f"the dtype of {reference_name}, {reference.dtype}",
+            f"Convert one of them, e.g. with .to({reference.dtype}).",
+        )
+
+
+def check_positive_count(count: int, name: str) -> None:
+    """A whole number, at least one."""
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise mistake(
+            f"{name}={count!r}", "a whole number of at least 1", f"Set {name} to 1 or more."
+        )
+
+
+def check_positive(value: float, name: str) -> None:
+    """A finite number above zero."""
+    if not 0 < value < float("inf"):
+        raise mistake(f"{name}={value!r}", "a finite number above 0", f"Set {name} above 0.")

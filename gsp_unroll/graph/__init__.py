@@ -1,0 +1,32 @@
+"""Structure: nodes, edges, weights. The only folder that knows how edges are stored."""
+
+from ._autograd import linear_pair
+from .both_directions import BothDirections
+from .build import grid_graph, knn_graph, path_graph, product_graph, radius_graph
+from .convert import from_edge_index, from_pyg, to_pyg
+from .edge_list import EdgeList
+from .graph import Graph, Normalization, safe_reciprocal, safe_reciprocal_root
+from .grid import Grid
+from .systems import Systems
+from .topology import Topology
+
+__all__ = [
+    "BothDirections",
+    "EdgeList",
+    "Graph",
+    "Grid",
+    "Normalization",
+    "Systems",
+    "Topology",
+    "from_edge_index",
+    "from_pyg",
+    "grid_graph",
+    "knn_graph",
+    "linear_pair",
+    "path_graph",
+    "product_graph",
+    "radius_graph",
+    "safe_reciprocal",
+    "safe_reciprocal_root",
+    "to_pyg",
+]

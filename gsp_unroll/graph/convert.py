@@ -1,0 +1,359 @@
+"""Graphs in and out of PyTorch Geometric, and out of any structure into an edge list."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import torch
+from torch import Tensor
+
+from .._checks import mistake
+from .._typing import Weight
+from .edge_list import EdgeList
+from .graph import Graph
+from .topology import Topology
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Batch, Data
+
+#: Relative difference up to which the weights of both directions count as one.
+SYMMETRY_TOLERANCE = 1e-6
+
+
+def from_edge_index(
+    edge_index: Tensor,
+    edge_weight: Weight | None = None,
+    num_nodes: int | None = None,
+    *,
+    batch: Tensor | None = None,
+    directed: bool = False,
+    duplicates: Literal["refuse", "sum"] = "refuse",
+) -> Graph:
+    r"""A graph from PyG's `edge_index`, which lists both directions of an undirected edge.
+
+    The columns $(i,j)$ and $(j,i)$ become one edge of weight $w_{ij}=w_{ji}$. Self-loops are
+    dropped with a warning, since their gradient is zero; mind that they no longer count in the
+    degree. If you list each undirected edge once, build `Graph(EdgeList(edge_index, n), weight)`.
+
+    Args:
+        edge_index: sources (our tails) above targets (our heads).
+        edge_weight: one non-negative weight per column; ones of the default dtype if absent.
+        num_nodes: number of nodes; if absent, the length of `batch`, else the highest node number
+            plus one, which overlooks isolated nodes at the end.
+        batch: the graph that each node belongs to.
+        directed: True keeps each column as a one-way edge.
+        duplicates: `"refuse"` a direction that is listed twice, or `"sum"` its weights.
+
+    Shapes:
+        - **edge_index:** `(2, columns)`, int64
+        - **edge_weight:** `(*batch, columns)`
+        - **batch:** `(nodes,)`, int64
+
+    Raises:
+        ValueError: an edge without its reverse or with another weight there (by more than one
+            millionth), duplicates, a node number out of range, a weight that is negative or not
+            finite, tensors of another shape or dtype.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Graph
+        >>> both = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+        >>> graph = Graph.from_edge_index(both, torch.tensor([0.5, 0.5, 2.0, 2.0]))
+        >>> graph.topology.edge_index, graph.weight
+        (tensor([[0, 1],
+                [1, 2]]), tensor([0.5000, 2.0000]))
+    """
+    if duplicates not in ("refuse", "sum"):
+        raise mistake(
+            f"duplicates={duplicates!r}", "'refuse' or 'sum'", "Use 'sum' to add their weights."
+        )
+    edge_index = _plain(edge_index)
+    n = _count_nodes(edge_index, num_nodes, batch)
+    w = _weight_per_column(edge_index, edge_weight)
+    edge_index, w = _without_self_loops(edge_index, w)
+    edge_index, w = _without_duplicates(edge_index, w, n, duplicates)
+    if not directed:
+        edge_index, w = _directions_merged(edge_index, w, n)
+    return Graph(EdgeList(edge_index, n, batch, directed), w)
+
+
+def from_pyg(data: Data, *, directed: bool = False) -> Graph:
+    """A graph from a PyG `Data` or `Batch`; see `from_edge_index` for the rules.
+
+    Reads `edge_index`, `num_nodes`, `batch` if there is one, and as weights `edge_weight` or, if
+    that is absent, an `edge_attr` of one number per edge.
+
+    Args:
+        data: the PyG object; it is not changed.
+        directed: True keeps each column of `edge_index` as a one-way edge.
+
+    Raises:
+        ValueError: no `edge_index`, an `edge_attr` of several features without `edge_weight`, or
+            whatever `from_edge_index` refuses.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.data import Data
+        >>> from gsp_unroll import Graph
+        >>> Graph.from_pyg(Data(edge_index=torch.tensor([[0, 1], [1, 0]]), num_nodes=3)).degree
+        tensor([1., 1., 0.])
+    """
+    edge_index = getattr(data, "edge_index", None)
+    if edge_index is None:
+        raise mistake(
+            f"a {type(data).__name__} without edge_index",
+            "a Data or Batch with edge_index",
+            "Build one first, e.g. with knn_graph, or call to_homogeneous() on a HeteroData.",
+        )
+    weight = _pyg_weight(data)
+    batch = getattr(data, "batch", None)
+    return from_edge_index(edge_index, weight, data.num_nodes, batch=batch, directed=directed)
+
+
+def to_pyg(graph: Graph, **attributes: Any) -> Data | Batch:
+    """A PyG `Data` with `edge_index`, `edge_weight`, `num_nodes` and the attributes given.
+
+    An undirected graph lists all edges and then all of their reverses, as PyG expects; padded
+    slots are left out. A graph with a `batch` vector gives a `Batch`: an attribute is cut up by
+    node if it has one row per node, by graph if it has one row per graph, and copied to every
+    graph if it is no tensor or a single number.
+
+    Args:
+        graph: a graph with one weight per edge.
+        **attributes: what else to set, such as `x=` or `y=`. The caller answers for attributes of
+            edges, which must follow the order above.
+
+    Raises:
+        ValueError: weights with batch axes; a batch whose nodes are not sorted by graph; an
+            attribute that cannot be cut up.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Graph, path_graph
+        >>> Graph(path_graph(3), torch.ones(3)).to_pyg(x=torch.zeros(3, 8))
+        Data(x=[3, 8], edge_index=[2, 4], edge_weight=[4], num_nodes=3)
+    """
+    from torch_geometric.data import Batch, Data
+
+    if graph.weight.ndim != 1:
+        raise mistake(
+            f"edge weights of shape {tuple(graph.weight.shape)}",
+            "(edges,), since a PyG Data holds one graph",
+            "Convert one at a time: Graph(graph.topology, graph.weight[0]).to_pyg().",
+        )
+    listed = to_edge_list(graph)
+    edge_index, weight, batch = (
+        listed.topology.edge_index,
+        listed.weight,
+        listed.topology.systems.batch,
+    )
+    if not listed.topology.directed:
+        edge_index, weight = torch.cat([edge_index, edge_index.flip(0)], 1), weight.repeat(2)
+    if batch is None:
+        n = graph.num_nodes
+        return Data(edge_index=edge_index, edge_weight=weight, num_nodes=n, **attributes)
+    parts = _cut_up(edge_index, weight, batch, listed.topology.systems.num_graphs, attributes)
+    return Batch.from_data_list([Data(**part) for part in parts])
+
+
+@overload
+def to_edge_list(structure: Topology) -> EdgeList: ...
+@overload
+def to_edge_list(structure: Graph) -> Graph: ...
+def to_edge_list(structure: Topology | Graph) -> EdgeList | Graph:
+    """The same edges as an `EdgeList`, without padded slots, in the same order.
+
+    A directed topology, such as `both_directions()`, gives a directed `EdgeList`. Of a graph, the
+    weights of the edges that are kept come along, on their device.
+
+    Args:
+        structure: a topology or a graph.
+
+    Shapes:
+        - **weight of the result:** `(*batch, edges)`, padded slots not counted
+
+    Example:
+        >>> from gsp_unroll import path_graph
+        >>> from gsp_unroll.graph.convert import to_edge_list
+        >>> to_edge_list(path_graph(3)).edge_index
+        tensor([[0, 1],
+                [1, 2]])
+    """
+    if isinstance(structure, Graph):
+        w = structure.weight
+        kept = structure.topology.edge_mask.nonzero().squeeze(-1).to(w.device)
+        topology = to_edge_list(structure.topology).to(w.device)
+        return Graph.unchecked(topology, w.index_select(-1, kept))
+    if isinstance(structure, EdgeList):
+        return structure
+    edge_index = structure.edge_index[:, structure.edge_mask]
+    return EdgeList(edge_index, structure.num_nodes, structure.systems.batch, structure.directed)
+
+
+# ---- reading columns ------------------------------------------------------------------------
+
+
+def _plain(edge_index: Tensor) -> Tensor:
+    """The plain tensor inside PyG's `EdgeIndex`, whose slices are of special types."""
+    as_tensor = getattr(edge_index, "as_tensor", None)
+    return edge_index if as_tensor is None else as_tensor()
+
+
+def _count_nodes(edge_index: Tensor, num_nodes: int | None, batch: Tensor | None) -> int:
+    """The number of nodes, given or inferred, after a look at the node numbers."""
+    if edge_index.ndim != 2 or edge_index.shape[0] != 2 or edge_index.dtype != torch.int64:
+        raise mistake(
+            f"edge_index of shape {tuple(edge_index.shape)} and dtype {edge_index.dtype}",
+            "(2, columns) of int64",
+            "Stack sources above targets: torch.stack([source, target]).long().",
+        )
+    first, last = edge_index.aminmax() if edge_index.numel() else (0, -1)
+    if num_nodes is None:
+        num_nodes = int(last) + 1 if batch is None else batch.numel()
+    if first < 0 or last >= num_nodes:
+        raise mistake(
+            f"an edge between nodes {int(first)} and {int(last)} at the extremes",
+            f"node numbers from 0 to {num_nodes - 1}",
+            "Check num_nodes, or drop edges to nodes that are not there.",
+        )
+    return num_nodes
+
+
+def _weight_per_column(edge_index: Tensor, edge_weight: Tensor | None) -> Weight:
+    columns = edge_index.shape[1]
+    if edge_weight is None:
+        return torch.ones(columns, device=edge_index.device)
+    fits = edge_weight.ndim >= 1 and edge_weight.shape[-1] == columns
+    if not fits or not edge_weight.is_floating_point():
+        raise mistake(
+            f"edge_weight of shape {tuple(edge_weight.shape)} and dtype {edge_weight.dtype}",
+            f"(*batch, {columns}) of float32 or float64, one weight per column of edge_index",
+            "Bring it to this form, e.g. with edge_weight.squeeze(-1).float().",
+        )
+    return edge_weight
+
+
+def _pyg_weight(data: Any) -> Weight | None:
+    """`edge_weight`, or an `edge_attr` that can only be meant as one."""
+    name = "edge_weight" if getattr(data, "edge_weight", None) is not None else "edge_attr"
+    values: Tensor | None = getattr(data, name, None)
+    if values is None or values.ndim == 1:
+        return values
+    if values.ndim == 2 and values.shape[1] == 1:
+        return values.squeeze(-1)
+    raise mistake(
+        f"{name} of shape {tuple(values.shape)}",
+        "one weight per edge",
+        "Set data.edge_weight, e.g. to torch.ones(data.num_edges).",
+    )
+
+
+def _without_self_loops(edge_index: Tensor, w: Weight) -> tuple[Tensor, Weight]:
+    kept = (edge_index[0] != edge_index[1]).nonzero().squeeze(-1)
+    dropped = edge_index.shape[1] - kept.numel()
+    if not dropped:
+        return edge_index, w
+    message = f"Dropped {dropped} self-loops: their gradient is zero, and no degree counts them."
+    warnings.warn(message, UserWarning, stacklevel=3)
+    return edge_index.index_select(1, kept), w.index_select(-1, kept)
+
+
+def _without_duplicates(
+    edge_index: Tensor, w: Weight, n: int, duplicates: str
+) -> tuple[Tensor, Weight]:
+    """Each direction once; in the given order unless weights had to be added."""
+    key, place = (edge_index[0] * n + edge_index[1]).unique(return_inverse=True)
+    repeated = edge_index.shape[1] - key.numel()
+    if not repeated:
+        return edge_index, w
+    if duplicates == "refuse":
+        raise mistake(
+            f"{repeated} duplicated columns of edge_index",
+            "each direction once",
+            "Drop them with torch_geometric.utils.coalesce, or add their weights with "
+            "duplicates='sum'.",
+        )
+    total = w.new_zeros(*w.shape[:-1], key.numel()).index_add(-1, place, w)
+    return torch.stack([key // n, key % n]), total
+
+
+def _directions_merged(edge_index: Tensor, w: Weight, n: int) -> tuple[Tensor, Weight]:
+    """One edge for every pair of columns (i, j) and (j, i), with i below j, sorted."""
+    tail, head = edge_index
+    key, order = (tail * n + head).sort()
+    reverse = head * n + tail
+    at = torch.searchsorted(key, reverse).clamp(max=max(key.numel() - 1, 0))
+    _refuse_columns(
+        edge_index, key[at] != reverse, "without their reverse", "both directions of each edge"
+    )
+    w_back = w.index_select(-1, order[at])
+    # a NaN passes here and is refused, by its name, where the graph is built
+    differs = (w - w_back).abs() > SYMMETRY_TOLERANCE * torch.maximum(w.abs(), w_back.abs())
+    differs = differs.unsqueeze(0).flatten(0, -2).any(0)
+    _refuse_columns(
+        edge_index, differs, "whose reverse has another weight", "one weight for both directions"
+    )
+    up = order[(tail < head)[order]]
+    forth, back = w.index_select(-1, up), w_back.index_select(-1, up)
+    # the mean, in a form that is exact for equal weights and shows a NaN of either side
+    return edge_index.index_select(1, up), forth + (back - forth) / 2
+
+
+def _refuse_columns(edge_index: Tensor, wrong: Tensor, what: str, expected: str) -> None:
+    count = int(wrong.sum())
+    if count:
+        i, j = edge_index[:, wrong][:, 0].tolist()
+        raise mistake(
+            f"{count} edges {what}, such as ({i}, {j})",
+            expected,
+            "Call torch_geometric.utils.to_undirected, pass directed=True for a directed graph, or "
+            "build EdgeList(edge_index, num_nodes) if each undirected edge is listed once.",
+        )
+
+
+# ---- writing a batch ------------------------------------------------------------------------
+
+
+def _cut_up(
+    edge_index: Tensor, weight: Weight, batch: Tensor, num_graphs: int, attributes: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """The fields of each graph's `Data`."""
+    if bool((batch.diff() < 0).any()):
+        raise mistake(
+            "a batch vector that is not sorted",
+            "the nodes of each graph side by side, as PyG keeps them",
+            "Renumber the nodes by batch.argsort(stable=True) first.",
+        )
+    sizes = torch.bincount(batch, minlength=num_graphs).tolist()
+    of_edge, order = batch.index_select(0, edge_index[0]).sort(stable=True)
+    counts = torch.bincount(of_edge, minlength=num_graphs).tolist()
+    edges = edge_index.index_select(1, order).split(counts, 1)
+    weights = weight.index_select(0, order).split(counts)
+    pieces = {name: _pieces(name, value, sizes) for name, value in attributes.items()}
+    start = 0
+    for g, size in enumerate(sizes):
+        own = {name: piece[g] for name, piece in pieces.items()}
+        yield {
+            "edge_index": edges[g] - start,
+            "edge_weight": weights[g],
+            "num_nodes": size,
+            **own,
+        }
+        start += size
+
+
+def _pieces(name: str, value: Any, sizes: list[int]) -> Any:
+    """An attribute for each graph: its nodes' rows, its own row, or a copy."""
+    if not isinstance(value, Tensor) or value.ndim == 0:
+        return [value] * len(sizes)
+    if value.shape[0] == sum(sizes):
+        return value.split(sizes)
+    if value.shape[0] == len(sizes):
+        return value.split(1)
+    raise mistake(
+        f"attribute {name} of shape {tuple(value.shape)}",
+        f"one row for each of {sum(sizes)} nodes or of {len(sizes)} graphs",
+        f"Set other attributes on the Batch yourself: batch.{name} = ....",
+    )

@@ -1,0 +1,199 @@
+"""A topology and its edge weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from .._checks import mistake
+from .._typing import Weight
+from .both_directions import BothDirections
+from .topology import Topology
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
+Normalization = Literal["none", "sym", "row", "merged"]
+
+
+def safe_reciprocal(d: Tensor) -> Tensor:
+    """`1 / d`, and 0 where `d` vanishes, in value and in gradient.
+
+    "Vanishes" means below the square root of the smallest normal number, so that the derivative
+    `1 / d^2` is still finite.
+    """
+    positive = d > torch.finfo(d.dtype).tiny ** 0.5
+    return torch.where(positive, 1 / torch.where(positive, d, 1), 0)
+
+
+def safe_reciprocal_root(d: Tensor) -> Tensor:
+    """`1 / sqrt(d)`, and 0 where `d` vanishes, in value and in gradient."""
+    positive = d > torch.finfo(d.dtype).tiny ** 0.5
+    return torch.where(positive, torch.where(positive, d, 1).rsqrt(), 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    r"""A weighted graph: `Graph = Topology + weight`.
+
+    Args:
+        topology: the edges.
+        weight: one non-negative weight per edge, `(*batch, edges)`; a batch axis holds images or
+            heads that share the topology. Values on padded slots are set to zero.
+
+    Raises:
+        ValueError: a weight that is negative or not finite, or of another length than the edges.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Graph, path_graph
+        >>> graph = Graph(path_graph(3), torch.tensor([1.0, 2.0, 0.0]))
+        >>> graph.degree
+        tensor([1., 3., 2.])
+    """
+
+    topology: Topology
+    weight: Weight
+
+    def __post_init__(self) -> None:
+        self.topology.check_weight(self.weight)
+        # padded slots hold no edge: what stands there is dropped before it is judged
+        object.__setattr__(self, "weight", self.topology.mask_edges(self.weight))
+        if bool((self.weight < 0).any()):
+            raise mistake(
+                f"{int((self.weight < 0).sum())} negative edge weights",
+                "weights of 0 or more",
+                "A weight is a similarity; turn distances d into weights with (-d).exp().",
+            )
+        if not bool(torch.isfinite(self.weight).all()):
+            raise mistake(
+                f"{int((~torch.isfinite(self.weight)).sum())} edge weights that are NaN or infinite",
+                "finite weights",
+                "Look for a division by zero where the weights were made, or drop these edges.",
+            )
+
+    @classmethod
+    def unchecked(cls, topology: Topology, weight: Weight) -> Graph:
+        """The graph as given: for learners and layers, where a look at the values would stall the
+        device. `weight` must be non-negative, finite and zero on padded slots."""
+        graph = object.__new__(cls)
+        object.__setattr__(graph, "topology", topology)
+        object.__setattr__(graph, "weight", weight)
+        return graph
+
+    @property
+    def num_nodes(self) -> int:
+        return self.topology.num_nodes
+
+    @property
+    def degree(self) -> Tensor:
+        r"""$d_i=\sum_j w_{ij}$, `(*batch, nodes)`; 0 for a node without edges."""
+        return self.topology.degree(self.weight)
+
+    def normalized(self, normalization: Normalization) -> Graph:
+        r"""The same edges with normalised weights; nodes of degree 0 keep weights of 0.
+
+        - `"none"`: $w_{ij}$
+        - `"sym"`: $w_{ij}/\sqrt{d_i d_j}$
+        - `"row"`: $\bar w_{ij}=w_{ij}/d_i$ on the directed topology (the paper's equation (26))
+        - `"merged"`: $\bar w_{ij}+\bar w_{ji}=w_{ij}(1/d_i+1/d_j)$, the row weights of both
+          directions added back onto one undirected edge (the two rows are parallel, so the total
+          variation is the same)
+
+        The Laplacian *of* `"sym"` weights is not the normalised Laplacian
+        $I-D^{-1/2}WD^{-1/2}$: the former keeps constants, the latter does not. For the latter see
+        `Laplacian(graph, normalization="sym")`.
+
+        Raises:
+            ValueError: an unknown name, or one that needs an undirected graph.
+        """
+        if normalization == "none":
+            return self
+        if normalization == "row":
+            return self._row_normalized()
+        if normalization not in ("sym", "merged"):
+            raise mistake(
+                f"normalization={normalization!r}",
+                "'none', 'sym', 'row' or 'merged'",
+                "See Graph.normalized for what each means.",
+            )
+        if self.topology.directed:
+            raise mistake(
+                f"normalization={normalization!r} on a directed graph",
+                "an undirected graph, or normalization='row'",
+                "Use 'row', or add both directions to one edge with graph.merged() first.",
+            )
+        degree = self.degree
+        symmetric = normalization == "sym"
+        scale = safe_reciprocal_root(degree) if symmetric else safe_reciprocal(degree)
+        at_tail, at_head = (s.squeeze(-1) for s in self.topology.lift(scale.unsqueeze(-1)))
+        factor = at_tail * at_head if symmetric else at_tail + at_head
+        return Graph.unchecked(self.topology, self.weight * factor)
+
+    def _row_normalized(self) -> Graph:
+        graph = self if self.topology.directed else self.both_directions()
+        at_tail, _ = graph.topology.lift(safe_reciprocal(graph.degree).unsqueeze(-1))
+        return Graph.unchecked(graph.topology, graph.weight * at_tail.squeeze(-1))
+
+    def both_directions(self) -> Graph:
+        """The directed graph that lists every undirected edge twice, with its weight."""
+        topology = self.topology.both_directions()
+        return Graph.unchecked(topology, topology.doubled(self.weight, self.weight))
+
+    def merged(self) -> Graph:
+        r"""Both directions added back onto one undirected edge: $w_{ij}+w_{ji}$.
+
+        Raises:
+            ValueError: the topology does not hold each edge in both directions.
+        """
+        if not isinstance(self.topology, BothDirections):
+            raise mistake(
+                f"a graph on {type(self.topology).__name__}",
+                "a graph made by both_directions() or normalized('row')",
+                "An undirected graph is merged already; a one-way edge has no partner.",
+            )
+        return Graph.unchecked(self.topology.undirected, self.topology.merged(self.weight))
+
+    def to(self, target: torch.device | torch.dtype | str) -> Graph:
+        """The same graph on another device, or with weights of another dtype."""
+        weight = self.weight.to(target)
+        return Graph.unchecked(self.topology.to(weight.device), weight)
+
+    @classmethod
+    def from_edge_index(
+        cls,
+        edge_index: Tensor,
+        edge_weight: Tensor | None = None,
+        num_nodes: int | None = None,
+        *,
+        batch: Tensor | None = None,
+        directed: bool = False,
+        duplicates: Literal["refuse", "sum"] = "refuse",
+    ) -> Graph:
+        """A graph from PyG's `edge_index`; see `gsp_unroll.graph.convert.from_edge_index`."""
+        from .convert import from_edge_index
+
+        return from_edge_index(
+            edge_index,
+            edge_weight,
+            num_nodes,
+            batch=batch,
+            directed=directed,
+            duplicates=duplicates,
+        )
+
+    @classmethod
+    def from_pyg(cls, data: Data, *, directed: bool = False) -> Graph:
+        """A graph from a PyG `Data` or `Batch`; see `gsp_unroll.graph.convert.from_pyg`."""
+        from .convert import from_pyg
+
+        return from_pyg(data, directed=directed)
+
+    def to_pyg(self, **attributes: Any) -> Data:
+        """A PyG `Data` or `Batch` with `attributes`; see `gsp_unroll.graph.convert.to_pyg`."""
+        from .convert import to_pyg
+
+        return to_pyg(self, **attributes)

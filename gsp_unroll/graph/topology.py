@@ -1,0 +1,152 @@
+"""What every graph structure can do; nobody above this folder knows how edges are stored."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .._checks import check_same_kind, check_signal, mistake
+from .._typing import EdgeSignal, Signal, Weight
+from . import _autograd
+from .systems import Systems
+
+if TYPE_CHECKING:
+    from .both_directions import BothDirections
+
+
+class Topology(ABC):
+    r"""Nodes and oriented edges `tail -> head`, without weights.
+
+    An undirected graph stores **each edge once**, in either orientation; nothing depends on which.
+    A directed topology stores each direction as an edge of its own. With $T$ and $H$ the matrices
+    that pick the tail and the head of every edge,
+
+    $$\mathrm{grad} = H - T,\qquad \mathrm{div} = \mathrm{grad}^\top = H^\top - T^\top .$$
+
+    The divergence is the **exact adjoint** of the gradient, without the minus sign of the
+    continuous one. A structure with regular storage may keep *padded slots* that hold no edge
+    (`edge_mask` is False there): every method reads and writes zero on them.
+
+    Subclasses give `num_nodes`, `num_edges`, `directed`, `edge_index`, `lift`, `tail_sum` and
+    `head_sum`; all else has a general definition here, which a subclass may override with a
+    faster one of the same values.
+    """
+
+    #: Number of nodes.
+    num_nodes: int
+    #: Length of the edge axis, padded slots included.
+    num_edges: int
+    #: `(2, edges)` int64, tails above heads; a padded slot is a self-loop of its tail.
+    edge_index: Tensor
+    #: True when every edge is one direction of its own.
+    directed: bool
+
+    @abstractmethod
+    def lift(self, x: Signal) -> tuple[EdgeSignal, EdgeSignal]:
+        """The values at each edge's tail and head: `(T x, H x)`."""
+
+    @abstractmethod
+    def tail_sum(self, z: EdgeSignal) -> Signal:
+        """`T' z`: per node, the sum over edges that leave it."""
+
+    @abstractmethod
+    def head_sum(self, z: EdgeSignal) -> Signal:
+        """`H' z`: per node, the sum over edges that arrive at it."""
+
+    def to(self, device: torch.device | str) -> Topology:
+        """The same structure with its index tensors on `device`."""
+        return self
+
+    @property
+    def edge_mask(self) -> Tensor:
+        """`(edges,)` bool, False on padded slots."""
+        return torch.ones(self.num_edges, dtype=torch.bool, device=self.edge_index.device)
+
+    def mask_edges(self, w: Weight) -> Weight:
+        """`w` with zeros on padded slots."""
+        return w
+
+    @property
+    def systems(self) -> Systems:
+        """One independent system per graph and channel."""
+        return Systems()
+
+    def tent(self, reference: Tensor) -> Weight:
+        """Weights of the plain neighbourhood average that starts a solver, with the dtype and
+        device of `reference`: ones, unless a structure knows how far apart its nodes are."""
+        return reference.new_ones(self.num_edges)
+
+    def gradient(self, x: Signal) -> EdgeSignal:
+        """`x[head] - x[tail]` on every edge."""
+        self.check_signal(x)
+        x_tail, x_head = self.lift(x)
+        return x_head - x_tail
+
+    def divergence(self, z: EdgeSignal) -> Signal:
+        """The exact adjoint of `gradient`."""
+        return self.head_sum(z) - self.tail_sum(z)
+
+    def incident_sum(self, z: EdgeSignal) -> Signal:
+        """Per node, the sum over all edges that touch it."""
+        return self.head_sum(z) + self.tail_sum(z)
+
+    def laplacian(self, w: Weight, x: Signal) -> Signal:
+        r"""`div(w grad x)`: $(Lx)_i=\sum_j w_{ij}(x_i-x_j)$, summed in difference form.
+
+        The backward pass stores `x` and `w` only and recomputes the edge differences.
+        """
+        self.check_signal(x)
+        self.check_weight(w)
+        check_same_kind(x, w, "a signal", "the edge weights")
+        if x.shape[:-2] != w.shape[:-1]:
+            batch = torch.broadcast_shapes(x.shape[:-2], w.shape[:-1])
+            x, w = x.expand(*batch, *x.shape[-2:]), w.expand(*batch, w.shape[-1])
+        return _autograd.laplacian(self, w, x)
+
+    def _laplacian(self, w: Weight, x: Signal) -> Signal:
+        return self.divergence(w.unsqueeze(-1) * self.gradient(x))
+
+    def _edge_energy(self, x: Signal, g: Signal) -> Weight:
+        return (self.gradient(x) * self.gradient(g)).sum(-1)
+
+    def degree(self, w: Weight) -> Tensor:
+        """Row sums of the weight matrix, `(*batch, nodes)`: over incident edges, or over leaving
+        edges when the topology is directed."""
+        self.check_weight(w)
+        z = w.unsqueeze(-1)
+        return (self.tail_sum(z) if self.directed else self.incident_sum(z)).squeeze(-1)
+
+    def both_directions(self) -> BothDirections:
+        """The directed topology that holds each undirected edge twice, once per direction."""
+        from .both_directions import BothDirections
+
+        return BothDirections(self)
+
+    def update_edges(self, learner: Any, features: Signal) -> Tensor:
+        """One call of a PyG learner's `edge_update(features_i, features_j)` on all edges.
+
+        `_j` is the tail and `_i` the head, as PyG names source and target.
+        """
+        return learner.edge_updater(self.edge_index, features=features)  # type: ignore[no-any-return]
+
+    def check_signal(self, x: Tensor, name: str = "signal") -> None:
+        """Raise a three-part `ValueError` unless `x` is a signal on these nodes."""
+        check_signal(x, self.num_nodes, name)
+
+    def check_weight(self, w: Tensor) -> None:
+        """Raise a three-part `ValueError` unless `w` has one value per edge."""
+        if w.ndim < 1 or w.shape[-1] != self.num_edges:
+            raise mistake(
+                f"edge weights of shape {tuple(w.shape)}",
+                f"(*batch, {self.num_edges}), one weight per edge",
+                "Give one weight for each column of topology.edge_index.",
+            )
+        if not w.is_floating_point():
+            raise mistake(
+                f"edge weights of dtype {w.dtype}",
+                "float32 or float64",
+                "Convert them with weight.float().",
+            )

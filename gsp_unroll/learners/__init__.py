@@ -1,0 +1,7 @@
+"""Learned graphs: node features and a topology in, edge weights out."""
+
+from .base import GraphLearner, bounded_exp
+from .dot_product import DotProductLearner
+from .mahalanobis import MahalanobisLearner
+
+__all__ = ["DotProductLearner", "GraphLearner", "MahalanobisLearner", "bounded_exp"]

@@ -1,0 +1,29 @@
+"""Linear operators with exact adjoints."""
+
+from .base import Adjoint, Composition, Gram, LinearOperator, Scaled, Selection, SelfAdjoint, Sum
+from .elementary import Diagonal, Identity, MatrixFree
+from .graph import Adjacency, Gradient, Incidence, Laplacian
+from .sampling import BayerMosaic, Blur, ColorMosaic, Downsample, SamplingMask
+
+__all__ = [
+    "Adjacency",
+    "Adjoint",
+    "BayerMosaic",
+    "Blur",
+    "ColorMosaic",
+    "Composition",
+    "Diagonal",
+    "Downsample",
+    "Gradient",
+    "Gram",
+    "Identity",
+    "Incidence",
+    "Laplacian",
+    "LinearOperator",
+    "MatrixFree",
+    "SamplingMask",
+    "Scaled",
+    "Selection",
+    "SelfAdjoint",
+    "Sum",
+]

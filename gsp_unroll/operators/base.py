@@ -1,0 +1,280 @@
+"""Linear operators on graph signals: `A @ x`, `A @ B`, `A + B`, `A.scaled(s)`, `A.T`, `A.gram`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import overload
+
+from torch import Tensor
+
+from .._checks import check_signal, mistake
+from .._typing import Mask
+from ..graph import Systems
+
+
+class LinearOperator(ABC):
+    r"""A linear map between signals, with its exact adjoint.
+
+    A subclass writes `_apply` and `_apply_adjoint`; all else follows. Two facts may be told beside
+    the map, and each turns something on:
+
+    - `diagonal()` is $\mathrm{diag}(A)$. A solver that knows it uses the Jacobi preconditioner.
+    - `majorizer()` is a diagonal $D\ge0$ with $0\preceq A\preceq 2D$. The bounded learned solve
+      needs it. For a Laplacian or a mask it is the diagonal itself, the default.
+
+    Both broadcast against `(*batch, nodes, channels)` and are None when not known.
+    """
+
+    #: Nodes of the input and of the output; None when any number will do.
+    num_inputs: int | None = None
+    num_outputs: int | None = None
+    #: True when one channel of the output depends on another channel of the input.
+    couples_channels: bool = False
+
+    @abstractmethod
+    def _apply(self, x: Tensor) -> Tensor:
+        """`A x` for a checked signal."""
+
+    def _apply_adjoint(self, y: Tensor) -> Tensor:
+        """`A' y` for a checked signal."""
+        raise mistake(
+            f"{type(self).__name__}, which has no adjoint",
+            "an operator with `_apply_adjoint`",
+            "Write the method, or pass the adjoint to MatrixFree(apply, adjoint).",
+        )
+
+    @property
+    def systems(self) -> Systems:
+        """Which inputs belong to one independent system."""
+        return Systems(couples_channels=self.couples_channels)
+
+    def diagonal(self) -> Tensor | None:
+        """The diagonal of a square operator, or None when it is not known."""
+        return None
+
+    def majorizer(self) -> Tensor | None:
+        r"""A diagonal $D\ge0$ with $0\preceq A\preceq2D$, or None when it is not known."""
+        return self.diagonal()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`A(x)`, the same as `A @ x`.
+
+        The library itself writes `A(x)`: `torch.compile` cannot trace an `@` between an object
+        and a tensor.
+        """
+        check_signal(x, self.num_inputs, f"input of {type(self).__name__}")
+        return self._apply(x)
+
+    @overload
+    def __matmul__(self, other: Tensor) -> Tensor: ...
+    @overload
+    def __matmul__(self, other: LinearOperator) -> LinearOperator: ...
+    def __matmul__(self, other: Tensor | LinearOperator) -> Tensor | LinearOperator:
+        return Composition(self, other) if isinstance(other, LinearOperator) else self(other)
+
+    def __add__(self, other: LinearOperator) -> LinearOperator:
+        return Sum(self, other)
+
+    def scaled(self, factor: float | Tensor) -> LinearOperator:
+        """`factor * A`; a tensor must broadcast against signals, e.g. `(heads, 1, 1)`."""
+        return Scaled(self, factor)
+
+    @property
+    def T(self) -> LinearOperator:
+        """The adjoint."""
+        return Adjoint(self)
+
+    @property
+    def gram(self) -> LinearOperator:
+        """`A'A`, with its diagonal where the operator knows it."""
+        return Gram(self)
+
+
+class SelfAdjoint(LinearOperator):
+    """An operator that is its own adjoint."""
+
+    def _apply_adjoint(self, y: Tensor) -> Tensor:
+        return self._apply(y)
+
+    @property
+    def T(self) -> LinearOperator:
+        return self
+
+
+class Selection(LinearOperator):
+    r"""An operator that picks values: $HH^\top=I$ on its range, and $H^\top H$ is a 0/1 mask.
+
+    Only such an operator can be a hard constraint (`Interpolation`), because only then "keep the
+    observed values" names entries of the signal.
+    """
+
+    @property
+    @abstractmethod
+    def observed(self) -> Mask:
+        """`H'H` as a bool mask that broadcasts against signals, True where observed."""
+
+    @property
+    def gram(self) -> LinearOperator:
+        from .sampling import SamplingMask  # a mask is itself a selection
+
+        return SamplingMask(self.observed)
+
+
+@dataclass(frozen=True, eq=False)
+class Adjoint(LinearOperator):
+    """`A'`."""
+
+    A: LinearOperator
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "num_inputs", self.A.num_outputs)
+        object.__setattr__(self, "num_outputs", self.A.num_inputs)
+        object.__setattr__(self, "couples_channels", self.A.couples_channels)
+
+    @property
+    def systems(self) -> Systems:
+        return self.A.systems
+
+    def _apply(self, x: Tensor) -> Tensor:
+        return self.A._apply_adjoint(x)
+
+    def _apply_adjoint(self, y: Tensor) -> Tensor:
+        return self.A._apply(y)
+
+    def diagonal(self) -> Tensor | None:
+        return self.A.diagonal()
+
+    @property
+    def T(self) -> LinearOperator:
+        return self.A
+
+
+@dataclass(frozen=True, eq=False)
+class Composition(LinearOperator):
+    """`A B`: first `B`, then `A`."""
+
+    A: LinearOperator
+    B: LinearOperator
+
+    def __post_init__(self) -> None:
+        inner, outer = self.A.num_inputs, self.B.num_outputs
+        if inner is not None and outer is not None and inner != outer:
+            raise mistake(
+                f"{type(self.A).__name__} of {inner} inputs after {type(self.B).__name__} of "
+                f"{outer} outputs",
+                "equal numbers",
+                "Check the order: (A @ B) @ x applies B first.",
+            )
+        couples = self.A.couples_channels or self.B.couples_channels
+        object.__setattr__(self, "num_inputs", self.B.num_inputs)
+        object.__setattr__(self, "num_outputs", self.A.num_outputs)
+        object.__setattr__(self, "couples_channels", couples)
+
+    @property
+    def systems(self) -> Systems:
+        return self.B.systems.coupled() if self.couples_channels else self.B.systems
+
+    def _apply(self, x: Tensor) -> Tensor:
+        return self.A._apply(self.B._apply(x))
+
+    def _apply_adjoint(self, y: Tensor) -> Tensor:
+        return self.B._apply_adjoint(self.A._apply_adjoint(y))
+
+
+@dataclass(frozen=True, eq=False)
+class Gram(SelfAdjoint):
+    """`A'A`, with a majorizer where somebody vouches for one."""
+
+    A: LinearOperator
+    bound: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "num_inputs", self.A.num_inputs)
+        object.__setattr__(self, "num_outputs", self.A.num_inputs)
+        object.__setattr__(self, "couples_channels", self.A.couples_channels)
+
+    @property
+    def systems(self) -> Systems:
+        return self.A.systems
+
+    def _apply(self, x: Tensor) -> Tensor:
+        return self.A._apply_adjoint(self.A._apply(x))
+
+    def majorizer(self) -> Tensor | None:
+        return self.bound
+
+
+@dataclass(frozen=True, eq=False)
+class Sum(LinearOperator):
+    """`A + B`."""
+
+    A: LinearOperator
+    B: LinearOperator
+
+    def __post_init__(self) -> None:
+        for ours, theirs in (
+            (self.A.num_inputs, self.B.num_inputs),
+            (self.A.num_outputs, self.B.num_outputs),
+        ):
+            if ours is not None and theirs is not None and ours != theirs:
+                raise mistake(
+                    f"a sum of operators on {ours} and {theirs} nodes",
+                    "equal numbers",
+                    "Build both on the same graph.",
+                )
+        couples = self.A.couples_channels or self.B.couples_channels
+        object.__setattr__(self, "num_inputs", self.A.num_inputs or self.B.num_inputs)
+        object.__setattr__(self, "num_outputs", self.A.num_outputs or self.B.num_outputs)
+        object.__setattr__(self, "couples_channels", couples)
+
+    @property
+    def systems(self) -> Systems:
+        return self.A.systems.joined(self.B.systems)
+
+    def _apply(self, x: Tensor) -> Tensor:
+        return self.A._apply(x) + self.B._apply(x)
+
+    def _apply_adjoint(self, y: Tensor) -> Tensor:
+        return self.A._apply_adjoint(y) + self.B._apply_adjoint(y)
+
+    def diagonal(self) -> Tensor | None:
+        return _add(self.A.diagonal(), self.B.diagonal())
+
+    def majorizer(self) -> Tensor | None:
+        return _add(self.A.majorizer(), self.B.majorizer())
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled(LinearOperator):
+    """`s A` for a number, or a tensor that broadcasts against signals (one number per system)."""
+
+    A: LinearOperator
+    factor: float | Tensor
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "num_inputs", self.A.num_inputs)
+        object.__setattr__(self, "num_outputs", self.A.num_outputs)
+        object.__setattr__(self, "couples_channels", self.A.couples_channels)
+
+    @property
+    def systems(self) -> Systems:
+        return self.A.systems
+
+    def _apply(self, x: Tensor) -> Tensor:
+        return self.factor * self.A._apply(x)
+
+    def _apply_adjoint(self, y: Tensor) -> Tensor:
+        return self.A._apply_adjoint(self.factor * y)
+
+    def diagonal(self) -> Tensor | None:
+        d = self.A.diagonal()
+        return None if d is None else self.factor * d
+
+    def majorizer(self) -> Tensor | None:
+        d = self.A.majorizer()
+        return None if d is None else self.factor * d
+
+
+def _add(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return None if a is None or b is None else a + b

@@ -1,0 +1,119 @@
+"""Identity, diagonal, and a user's own pair of maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .._typing import Mask
+from ..graph import linear_pair
+from .base import Gram, LinearOperator, Selection, SelfAdjoint
+
+
+@dataclass(frozen=True, eq=False)
+class Identity(SelfAdjoint, Selection):
+    """`I`: every node and channel is observed as it is.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Identity
+        >>> (Identity() @ torch.ones(2, 1)).flatten()
+        tensor([1., 1.])
+    """
+
+    def _apply(self, x: Tensor) -> Tensor:
+        return x
+
+    def diagonal(self) -> Tensor | None:
+        return torch.ones(())  # a scalar joins any device and dtype
+
+    @property
+    def observed(self) -> Mask:
+        return torch.ones((), dtype=torch.bool)
+
+    @property
+    def gram(self) -> LinearOperator:
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Diagonal(SelfAdjoint):
+    """`diag(d)`, for example one gain per sensor.
+
+    Args:
+        d: `(nodes, 1)`, `(nodes, channels)`, or with leading batch axes.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Diagonal
+        >>> (Diagonal(torch.tensor([[2.0], [3.0]])) @ torch.ones(2, 1)).flatten()
+        tensor([2., 3.])
+    """
+
+    d: Tensor
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "num_inputs", self.d.shape[-2])
+        object.__setattr__(self, "num_outputs", self.d.shape[-2])
+
+    def _apply(self, x: Tensor) -> Tensor:
+        return self.d * x
+
+    def diagonal(self) -> Tensor | None:
+        return self.d
+
+    def majorizer(self) -> Tensor | None:
+        return self.d.abs()
+
+    @property
+    def gram(self) -> LinearOperator:
+        return Diagonal(self.d**2)
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixFree(LinearOperator):
+    r"""A user's own map and its adjoint, as two functions.
+
+    The derivative of the one is the other, so neither has to be differentiable by autograd: they
+    may call NumPy, SciPy or a simulator. `testing.check_adjoint` tells whether they fit together.
+
+    Args:
+        apply: `x -> A x` on `(*batch, nodes, channels)`.
+        adjoint: `y -> A' y`.
+        num_inputs, num_outputs: node counts, checked when given.
+        couples_channels: True when the map mixes channels.
+        gram_majorizer: a diagonal `D >= 0` with `A'A <= 2 D`, needed by the bounded learned solve
+            when this is a forward operator.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import MatrixFree
+        >>> B = torch.tensor([[1.0, 1.0]])
+        >>> mean = MatrixFree(lambda x: B @ x, lambda y: B.T @ y)
+        >>> (mean.T @ (mean @ torch.ones(2, 1))).flatten()
+        tensor([2., 2.])
+    """
+
+    apply: Callable[[Tensor], Tensor]
+    adjoint: Callable[[Tensor], Tensor] | None = None
+    num_inputs: int | None = None
+    num_outputs: int | None = None
+    couples_channels: bool = False
+    gram_majorizer: Tensor | None = None
+
+    def _apply(self, x: Tensor) -> Tensor:
+        if self.adjoint is None:
+            return self.apply(x)
+        return linear_pair(self.apply, self.adjoint, x)
+
+    def _apply_adjoint(self, y: Tensor) -> Tensor:
+        if self.adjoint is None:
+            return super()._apply_adjoint(y)
+        return linear_pair(self.adjoint, self.apply, y)
+
+    @property
+    def gram(self) -> LinearOperator:
+        return Gram(self, self.gram_majorizer)

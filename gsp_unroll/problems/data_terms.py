@@ -1,0 +1,224 @@
+"""How the restored signal must agree with what was observed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .._checks import check_signal, mistake
+from .._typing import Mask, PerSystem, Signal
+from ..graph import Systems, safe_reciprocal
+from ..operators import LinearOperator, Selection, SelfAdjoint
+
+
+@dataclass(frozen=True, eq=False)
+class DataTerm(ABC):
+    r"""An observation $y$ of a signal $x$ through $H$, and how strictly it binds.
+
+    A subclass writes `system`, which is all a solver needs: the linear system whose solution
+    minimises $\tfrac12x^\top Qx-c^\top x$ plus (or subject to) the term.
+
+    Args:
+        H: forward operator.
+        y: observation, in the range of `H`. Values that `H` never reads (unobserved nodes of a
+            `SamplingMask`) may be anything, NaN included.
+    """
+
+    H: LinearOperator
+    y: Signal
+
+    def __post_init__(self) -> None:
+        check_signal(self.y, self.H.num_outputs, "observation")
+
+    @abstractmethod
+    def system(self, Q: LinearOperator, c: Signal | None = None) -> tuple[LinearOperator, Signal]:
+        r"""$(A, b)$ with $Ax=b$ at the minimiser of $\tfrac12x^\top Qx-c^\top x$ and this term."""
+
+    @abstractmethod
+    def value(self, x: Signal, systems: Systems) -> PerSystem:
+        """What the term adds to the objective at `x`, one number per system."""
+
+    @abstractmethod
+    def lower_bound(self, v: Signal, systems: Systems) -> PerSystem | None:
+        r"""A lower bound of $\min_x\,\mathrm{data}(x)+\langle v,x\rangle$ over every $x$ that can
+        be optimal, or None where none is known (`Problem.duality_gap` needs one)."""
+
+    def feasible(self, x: Signal) -> Signal:
+        """The signal nearest to `x` that the term allows."""
+        return x
+
+    @property
+    def backprojected(self) -> Signal:
+        """`H'y`: the observation where it belongs, zero elsewhere."""
+        return self.H.T(self.y)
+
+    @property
+    def observed(self) -> Mask | None:
+        """`H'H` as a mask, on the device of `y`; None when `H` is no selection."""
+        return self.H.observed.to(self.y.device) if isinstance(self.H, Selection) else None
+
+    def around(self, base: Signal) -> DataTerm:
+        """The same term for `x - base`: the observation becomes `y - H base`."""
+        return replace(self, y=self.y - self.H(base))
+
+    def per_head(self) -> DataTerm:
+        """The same term with an axis of length 1 for the heads before the nodes."""
+        return replace(self, H=_per_head(self.H), y=self.y.unsqueeze(-3))
+
+    def estimate(self) -> tuple[Signal, Mask]:
+        r"""A first value where the observation reaches, $H^\top y\,/\,H^\top H\mathbf 1$, and where
+        that is."""
+        t = self.backprojected
+        mask = self.observed
+        if mask is not None:
+            return t, mask.expand_as(t)
+        reach = self.H.T(self.H(torch.ones_like(t)))
+        return t * safe_reciprocal(reach), reach > torch.finfo(t.dtype).eps
+
+
+def _per_head(H: LinearOperator) -> LinearOperator:
+    """`H` for signals with a head axis: only a mask with batch axes of its own has to move."""
+    mask = getattr(H, "mask", None)
+    if mask is None or mask.ndim <= 2:
+        return H
+    return replace(H, mask=mask.unsqueeze(-3))  # type: ignore[type-var]
+
+
+@dataclass(frozen=True, eq=False)
+class LeastSquares(DataTerm):
+    r"""$\tfrac12\|Hx-y\|_2^2$: noisy observations.
+
+    The term carries the factor one half; weights of priors multiply the prior. Its system is
+    $(H^\top H+Q)x=H^\top y+c$.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Identity, LeastSquares
+        >>> data = LeastSquares(Identity(), torch.tensor([[1.0], [3.0]]))
+        >>> data.backprojected.flatten()
+        tensor([1., 3.])
+    """
+
+    def system(self, Q: LinearOperator, c: Signal | None = None) -> tuple[LinearOperator, Signal]:
+        b = self.backprojected
+        return self.H.gram + Q, b if c is None else b + c
+
+    def value(self, x: Signal, systems: Systems) -> PerSystem:
+        mask = self.observed
+        if mask is not None:  # H H' = I, so the misfit may be taken on the nodes
+            misfit = torch.where(mask, x - self.backprojected, 0)
+            return 0.5 * systems.inner(misfit, misfit)
+        misfit = self.H(x) - self.y
+        if systems.num_graphs > 1 and misfit.shape[-2] != x.shape[-2]:
+            raise mistake(
+                f"observations of {misfit.shape[-2]} values for a batch of {systems.num_graphs} graphs",
+                "one observation per node, so that each graph has its own misfit",
+                "Solve the graphs one by one, or use a SamplingMask.",
+            )
+        return 0.5 * systems.inner(misfit, misfit)
+
+    def lower_bound(self, v: Signal, systems: Systems) -> PerSystem | None:
+        if self.observed is None:
+            return None
+        t = self.backprojected
+        return _boxed_bound(v, t, self.observed, v * t - 0.5 * v**2, systems)
+
+
+@dataclass(frozen=True, eq=False)
+class Interpolation(DataTerm):
+    r"""$Hx=y$ exactly: noise-free samples, the rest to be filled in.
+
+    With $P=I-H^\top H$, the system is $(PQP+H^\top H)x=P(c-QH^\top y)+H^\top y$. A weight in front
+    of the prior has no effect here. A part of the graph without any sample is undetermined up to a
+    constant: a solver leaves it at the level of its start.
+
+    Args:
+        H: a `Selection`: SamplingMask, BayerMosaic, ColorMosaic, Downsample.
+        y: samples.
+
+    Raises:
+        ValueError: `H` does not select single values.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Interpolation, SamplingMask
+        >>> y = torch.tensor([[1.0], [torch.nan], [3.0]])
+        >>> Interpolation(SamplingMask(~y.isnan()), y).backprojected.flatten()
+        tensor([1., 0., 3.])
+    """
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.H, Selection):
+            raise mistake(
+                f"a hard constraint through {type(self.H).__name__}",
+                "an operator that selects values: SamplingMask, ColorMosaic, Downsample",
+                "Use LeastSquares(H, y) for any other operator.",
+            )
+        super().__post_init__()
+
+    @property
+    def mask(self) -> Mask:
+        """True where a value is given."""
+        assert isinstance(self.H, Selection)
+        return self.H.observed.to(self.y.device)
+
+    def system(self, Q: LinearOperator, c: Signal | None = None) -> tuple[LinearOperator, Signal]:
+        t = self.backprojected
+        pull = -Q(t) if c is None else c - Q(t)
+        return Pinned(Q, self.mask), torch.where(self.mask, t, pull)
+
+    def value(self, x: Signal, systems: Systems) -> PerSystem:
+        return systems.total(torch.zeros_like(x))
+
+    def feasible(self, x: Signal) -> Signal:
+        return torch.where(self.mask, self.backprojected, x)
+
+    def lower_bound(self, v: Signal, systems: Systems) -> PerSystem | None:
+        t = self.backprojected
+        return _boxed_bound(v, t, self.mask, v * t, systems)
+
+
+@dataclass(frozen=True, eq=False)
+class Pinned(SelfAdjoint):
+    """`P Q P + H'H`: the identity where a value is given, symmetric `Q` among the others."""
+
+    Q: LinearOperator
+    mask: Mask
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "num_inputs", self.Q.num_inputs)
+        object.__setattr__(self, "num_outputs", self.Q.num_outputs)
+        object.__setattr__(self, "couples_channels", self.Q.couples_channels)
+
+    @property
+    def systems(self) -> Systems:
+        return self.Q.systems
+
+    def _apply(self, x: Signal) -> Signal:
+        return torch.where(self.mask, x, self.Q._apply(torch.where(self.mask, 0, x)))
+
+    def diagonal(self) -> Tensor | None:
+        return self._pinned(self.Q.diagonal())
+
+    def majorizer(self) -> Tensor | None:
+        return self._pinned(self.Q.majorizer())
+
+    def _pinned(self, d: Tensor | None) -> Tensor | None:
+        return None if d is None else torch.where(self.mask, torch.ones_like(d), d)
+
+
+def _boxed_bound(v: Signal, t: Signal, mask: Mask, at_samples: Signal, systems: Systems) -> PerSystem:
+    r"""Sum of `at_samples` over samples and of $\min(v\,lo, v\,hi)$ over the other nodes.
+
+    Clipping a signal to the range $[lo, hi]$ of its samples never raises a total variation, so a
+    minimiser lies in that box; a channel without samples may be taken as zero.
+    """
+    each = systems.separate()
+    hi = each.maximum(torch.where(mask, t, -torch.inf))
+    lo = -each.maximum(torch.where(mask, -t, -torch.inf))
+    none = lo > hi
+    hi, lo = (each.spread(torch.where(none, 0, s)) for s in (hi, lo))
+    return systems.total(torch.where(mask, at_samples, torch.minimum(v * lo, v * hi)))

@@ -1,0 +1,76 @@
+"""A restoration problem: agree with the data, be smooth on the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from .._checks import check_same_kind, mistake
+from .._typing import EdgeSignal, PerSystem, Signal
+from .data_terms import DataTerm
+from .priors import Prior
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    r"""$\min_x\;\mathrm{data}(x)+g(Kx)$.
+
+    Args:
+        data: `LeastSquares` or `Interpolation`.
+        prior: `GLR`, `GTV`, `VectorGTV`, or one of your own.
+
+    Raises:
+        ValueError: data and prior that live on different numbers of nodes, devices or dtypes.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import GTV, Graph, Identity, LeastSquares, Problem, path_graph
+        >>> graph = Graph(path_graph(2), torch.tensor([1.0, 0.0]))
+        >>> problem = Problem(LeastSquares(Identity(), torch.tensor([[0.0], [2.0]])), GTV(graph))
+        >>> problem.objective(torch.tensor([[0.5], [1.5]])).item()
+        1.25
+    """
+
+    data: DataTerm
+    prior: Prior
+
+    def __post_init__(self) -> None:
+        ours, theirs = self.data.H.num_inputs, self.prior.K.num_inputs
+        if ours is None:
+            ours = self.data.y.shape[-2]
+        if theirs is not None and ours != theirs:
+            raise mistake(
+                f"data on {ours} nodes and a prior on {theirs}",
+                "the same nodes",
+                "Build the graph and the forward operator for one signal.",
+            )
+        graph = getattr(self.prior, "graph", None)
+        if graph is not None:
+            check_same_kind(self.data.y, graph.weight, "the observation", "the edge weights")
+
+    def objective(self, x: Signal) -> PerSystem:
+        """The value of the problem at `x`, one number per independent system."""
+        return self.data.value(x, self.prior.systems) + self.prior(x)
+
+    def duality_gap(self, x: Signal, *candidates: EdgeSignal) -> PerSystem:
+        r"""An upper bound on `objective(x) - optimum`, or NaN where no bound is known.
+
+        Each candidate $p$ is first scaled into the dual ball of $g$; with $v=K^\top Wp$,
+
+        $$\min_x\,\mathrm{data}(x)+g(Kx)\;\ge\;\min_x\,\mathrm{data}(x)+\langle v,x\rangle ,$$
+
+        and the right side is known in closed form, because a minimiser lies in the box of its
+        samples (see `DataTerm.lower_bound`). `x` must be feasible.
+        """
+        objective = self.objective(x)
+        if not self.prior.has_dual_bound:
+            return torch.full_like(objective, torch.nan)
+        best = torch.full_like(objective, -torch.inf)
+        for p in candidates:
+            in_ball = p - self.prior.prox(p, 1.0)  # Moreau: what the prox leaves out
+            bound = self.data.lower_bound(self.prior.pull_back(in_ball), self.prior.systems)
+            if bound is None:
+                return torch.full_like(objective, torch.nan)
+            best = torch.maximum(best, bound)
+        return objective - best

@@ -1,0 +1,20 @@
+"""Plain solvers: convergent, certified, without a learned parameter."""
+
+from .admm import ADMM, ADMMState, LinearSolve, admm_start, admm_step
+from .conjugate_gradient import CGState, ConjugateGradient, cg_start, cg_step, jacobi
+from .solution import Solution, Status
+
+__all__ = [
+    "ADMM",
+    "ADMMState",
+    "CGState",
+    "ConjugateGradient",
+    "LinearSolve",
+    "Solution",
+    "Status",
+    "admm_start",
+    "admm_step",
+    "cg_start",
+    "cg_step",
+    "jacobi",
+]

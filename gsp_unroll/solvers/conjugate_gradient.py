@@ -1,0 +1,194 @@
+"""Conjugate gradients: one step, and the solver that repeats it until it has converged.
+
+The unrolled layers call the same `cg_step` with learned coefficients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._checks import check_positive, check_positive_count, check_same_kind, mistake
+from .._typing import PerSystem, Signal
+from ..graph import Systems, safe_reciprocal
+from ..operators import LinearOperator
+from .solution import Solution, Status
+
+Preconditioner = Callable[[Signal], Signal]
+Coefficient = float | Tensor
+
+
+class CGState(NamedTuple):
+    r"""Where conjugate gradients stand: the iterate, its residual $r=b-Ax$, the direction."""
+
+    x: Signal
+    r: Signal
+    p: Signal
+
+
+def jacobi(d: Tensor | None) -> Preconditioner:
+    """`r -> D^-1 r`, with 0 where the diagonal vanishes; the identity when it is not known."""
+    if d is None:
+        return lambda r: r
+    inverse = safe_reciprocal(d)
+    return lambda r: inverse * r
+
+
+def cg_start(A: LinearOperator, b: Signal, x: Signal, preconditioner: Preconditioner) -> CGState:
+    r"""The state before the first step: $r=b-Ax$, $p=M^{-1}r$."""
+    r = b - A(x)
+    return CGState(x, r, preconditioner(r))
+
+
+def cg_step(
+    A: LinearOperator,
+    state: CGState,
+    alpha: Coefficient | None = None,
+    beta: Coefficient | None = None,
+    *,
+    systems: Systems,
+    preconditioner: Preconditioner,
+) -> CGState:
+    r"""One step of preconditioned conjugate gradients.
+
+    $$x\leftarrow x+\alpha p,\qquad r\leftarrow r-\alpha Ap,\qquad p\leftarrow M^{-1}r+\beta p$$
+
+    Args:
+        A: positive semi-definite operator.
+        state: $(x, r, p)$.
+        alpha: step size; None for the exact line search $\langle r,p\rangle/\langle p,Ap\rangle$.
+        beta: momentum; None for $\langle r_+,M^{-1}r_+\rangle/\langle r,p\rangle$, which makes
+            directions conjugate. A given coefficient broadcasts against signals.
+        systems: where inner products end; a batch is never coupled.
+        preconditioner: `r -> M^-1 r`.
+
+    Source:
+        Do et al. 2024, appendix A.7, with $g=-r$ and $v=-p$ (there with learned coefficients).
+    """
+    x, r, p = state
+    Ap = A(p)
+    # <r, p> = <r, M^-1 r> while directions are conjugate, and the best step in any case
+    rp = systems.inner(r, p) if alpha is None or beta is None else None
+    if alpha is None:
+        alpha = systems.spread(_guarded_ratio(rp, systems.inner(p, Ap)))
+    x = x + alpha * p
+    r = r - alpha * Ap
+    z = preconditioner(r)
+    if beta is None:
+        beta = systems.spread(_guarded_ratio(systems.inner(r, z), rp))
+    return CGState(x, r, z + beta * p)
+
+
+def _guarded_ratio(a: PerSystem | None, b: PerSystem | None) -> PerSystem:
+    """`a / b`, and 0 once `b` has vanished: a system that has converged stays where it is.
+
+    Both branches of the outer `where` are finite, so the gradient is too.
+    """
+    assert a is not None and b is not None
+    alive = b > 1e6 * torch.finfo(b.dtype).tiny
+    return torch.where(alive, a / torch.where(alive, b, 1), 0)
+
+
+@dataclass(frozen=True)
+class ConjugateGradient:
+    r"""Solves $Ax=b$ for a positive semi-definite operator, each system to its own tolerance.
+
+    Stops when $\|r\|\le\mathrm{rtol}\,\|b\|$ in every independent system; one that has converged
+    is frozen while the others go on. For $b=0$ the residual of the start takes the place of $b$.
+
+    Args:
+        rtol: relative tolerance on the residual, above 0.
+        max_steps: budget, at least 1.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import ConjugateGradient, Diagonal
+        >>> A = Diagonal(torch.tensor([[2.0], [4.0]]))
+        >>> ConjugateGradient().solve(A, torch.tensor([[2.0], [2.0]])).x.flatten()
+        tensor([1.0000, 0.5000])
+    """
+
+    rtol: float = 1e-8
+    max_steps: int = 1000
+
+    def __post_init__(self) -> None:
+        check_positive(self.rtol, "rtol")
+        check_positive_count(self.max_steps, "max_steps")
+
+    def solve(self, A: LinearOperator, b: Signal, x0: Signal | None = None) -> Solution:
+        """The solution of `A x = b`, with how it went.
+
+        Args:
+            A: symmetric positive semi-definite; its diagonal, where known, preconditions.
+            b: right-hand side.
+            x0: start; zeros by default.
+
+        Raises:
+            ValueError: `b` or `x0` of another size, device or dtype, or not finite.
+        """
+        x0 = torch.zeros_like(b) if x0 is None else x0
+        check_same_kind(x0, b, "the start x0", "the right-hand side")
+        check_finite(b, "right-hand side")
+        check_finite(x0, "start")
+        systems, preconditioner = A.systems, jacobi(A.diagonal())
+        state = cg_start(A, b, x0, preconditioner)
+        b_norm, r_norm = _norm(systems, b), _norm(systems, state.r)
+        target = self.rtol * torch.where(b_norm > 0, b_norm, r_norm)
+
+        step = 0
+        while bool((r_norm > target).any()) and step < self.max_steps:
+            going = systems.spread(r_norm > target)
+            state = _frozen_where(
+                ~going, state, cg_step(A, state, systems=systems, preconditioner=preconditioner)
+            )
+            r_norm = _norm(systems, state.r)
+            step += 1
+
+        # the recursive residual drifts; what is reported, and judged, is the true one
+        r_norm = _norm(systems, b - A(state.x))
+        return Solution(
+            x=state.x,
+            status=self._status(r_norm, target, b_norm),
+            num_steps=step,
+            primal_residual=r_norm,
+            dual_residual=torch.full_like(r_norm, torch.nan),
+            duality_gap=torch.full_like(r_norm, torch.nan),
+            preconditioner=preconditioner_name(A),
+        )
+
+    def _status(self, r_norm: PerSystem, target: PerSystem, b_norm: PerSystem) -> Status:
+        if not bool(torch.isfinite(r_norm).all()):
+            return Status.NOT_FINITE
+        rounding = 50 * torch.finfo(r_norm.dtype).eps * b_norm
+        if bool((r_norm <= torch.maximum(10 * target, rounding)).all()):
+            return Status.CONVERGED
+        return Status.MAX_STEPS
+
+
+def preconditioner_name(A: LinearOperator) -> str:
+    """What a solve with `A` is preconditioned by, for the record."""
+    known = A.diagonal() is not None
+    return "jacobi" if known else "none: the operator does not know its diagonal"
+
+
+def _norm(systems: Systems, r: Signal) -> PerSystem:
+    return systems.inner(r, r).sqrt()
+
+
+def _frozen_where(frozen: Tensor, old: CGState, new: CGState) -> CGState:
+    return CGState(*(torch.where(frozen, a, b) for a, b in zip(old, new, strict=True)))
+
+
+def check_finite(x: Tensor, name: str) -> None:
+    """Raise a three-part `ValueError` if `x` holds NaN or infinity."""
+    bad = int((~torch.isfinite(x)).sum())
+    if bad:
+        raise mistake(
+            f"a {name} with {bad} values that are NaN or infinite",
+            "finite values",
+            "Mark missing values with a SamplingMask: what it leaves out is never read.",
+        )

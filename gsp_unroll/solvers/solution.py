@@ -1,0 +1,55 @@
+"""What a solver returns: the signal, and how far it can be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from .._typing import PerSystem, Signal
+
+
+class Status(Enum):
+    """Why a solver stopped. The value is a sentence: what happened, and what helps."""
+
+    CONVERGED = "Converged to the tolerance asked for."
+    CONVERGED_WITHOUT_BOUND = (
+        "The residuals are below the tolerance, but no duality gap is known: the prior is no norm "
+        "of differences, or the forward operator selects no single values. Compare with a tighter "
+        "tolerance before you rely on the last digits."
+    )
+    MAX_STEPS = (
+        "The step budget ran out first. The result is usable, its gap and residuals say how far it "
+        "is from the optimum; raise max_steps, loosen the tolerance, or try another rho."
+    )
+    NOT_FINITE = (
+        "A value became NaN or infinite. Look for NaN in the observation, extreme edge weights, or "
+        "an operator that is not positive semi-definite."
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    r"""The result of a plain solver.
+
+    Args:
+        x: the restored signal.
+        status: why the solver stopped; its value is a sentence.
+        num_steps: steps taken.
+        primal_residual: $\|b-Ax\|$ of a linear solve, or $\|Kx-z\|_W$ of ADMM, per system.
+        dual_residual: $\rho\,\|K^\top W(z-z_{\mathrm{old}})\|$ of ADMM; NaN for a linear solve.
+        duality_gap: an upper bound on objective minus optimum, per system; NaN where none is known.
+        preconditioner: what the linear solve used, and why if it used none.
+    """
+
+    x: Signal
+    status: Status
+    num_steps: int
+    primal_residual: PerSystem
+    dual_residual: PerSystem
+    duality_gap: PerSystem
+    preconditioner: str
+
+    @property
+    def converged(self) -> bool:
+        """True unless the budget ran out or values overflowed."""
+        return self.status in (Status.CONVERGED, Status.CONVERGED_WITHOUT_BOUND)

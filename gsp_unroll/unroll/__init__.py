@@ -1,0 +1,20 @@
+"""Learned solvers: the plain steps, a fixed number of times, with trained coefficients."""
+
+from .admm import ADMMUnroll, GTVUnroll, VectorGTVUnroll
+from .glr import GLRUnroll
+from .linear_program import GTVLinearProgramUnroll, LPState
+from .linear_solve import BoundedMomentum, GuardedCG, HeavyBall, LearnedSolve, LinearSolveFactory
+
+__all__ = [
+    "ADMMUnroll",
+    "BoundedMomentum",
+    "GLRUnroll",
+    "GTVLinearProgramUnroll",
+    "GTVUnroll",
+    "GuardedCG",
+    "HeavyBall",
+    "LPState",
+    "LearnedSolve",
+    "LinearSolveFactory",
+    "VectorGTVUnroll",
+]

@@ -1,0 +1,118 @@
+"""The unrolled Laplacian-regularised solve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from torch import Tensor, nn
+
+from .._checks import check_positive, mistake
+from .._typing import Signal
+from ..graph import Graph
+from ..problems import GLR, DataTerm, Interpolation, start
+from .linear_solve import BoundedMomentum, LinearSolveFactory
+from .parameters import log_parameter, positive
+
+
+class GLRUnroll(nn.Module):
+    r"""A fixed number of learned CG steps on the Laplacian-regularised problem.
+
+    $$\min_x\;\mathrm{data}(x)+\tfrac\mu2\,x^\top Lx$$
+
+    that is $(H^\top H+\mu L)x=H^\top y$ for `LeastSquares`, or
+    $L_{\bar S\bar S}x_{\bar S}=-L_{\bar SS}\,y$ for `Interpolation`.
+
+    Args:
+        cg_steps: number of steps.
+        heads: None, or the length of the head axis (the one before the nodes): every head has
+            coefficients of its own. `data.per_head()` gives observations that axis.
+        mu: initial weight of the prior for `LeastSquares`, learned as its logarithm. Leave it None
+            for `Interpolation`, where no weight has any effect.
+        normalization: `"none"`, or `"sym"` for the paper's $L_n$, which does not keep constants.
+        solver: makes the linear solve from `(cg_steps, heads)`: `BoundedMomentum` (default),
+            `HeavyBall` (the paper's), `GuardedCG` (exact steps, no parameter).
+
+    Shapes:
+        - **data.y:** `(*batch, nodes, channels)`
+        - **graph.weight:** `(*batch, edges)`
+        - **output:** `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: `mu` missing for `LeastSquares` or given for `Interpolation`; data and graph
+            that do not fit together.
+
+    Source:
+        Do et al. 2024, section 3.1, equations (4)-(8).
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import GLRUnroll, Graph, Interpolation, SamplingMask, path_graph
+        >>> y = torch.tensor([[1.0], [torch.nan], [3.0]])
+        >>> graph = Graph(path_graph(3), torch.tensor([1.0, 1.0, 0.0]))
+        >>> x = GLRUnroll(cg_steps=3)(Interpolation(SamplingMask(~y.isnan()), y), graph)
+        >>> [round(v, 3) for v in x.flatten().tolist()]
+        [1.0, 2.0, 3.0]
+    """
+
+    def __init__(
+        self,
+        cg_steps: int = 10,
+        *,
+        heads: int | None = None,
+        mu: float | None = None,
+        normalization: Literal["none", "sym"] = "none",
+        solver: LinearSolveFactory = BoundedMomentum,
+    ) -> None:
+        super().__init__()
+        self.heads, self.normalization = heads, normalization
+        self.linear_solve = solver(cg_steps, heads)
+        if mu is not None:
+            check_positive(mu, "mu")
+        self.log_mu = None if mu is None else log_parameter(mu, 1, heads)
+
+    def prior(self, graph: Graph) -> GLR:
+        """The prior with the learned weight."""
+        mu = 1.0 if self.log_mu is None else positive(self.log_mu[0], self.heads)
+        return GLR(graph, mu, self.normalization)
+
+    def iterates(self, data: DataTerm, graph: Graph, x0: Signal | None = None) -> Iterator[Signal]:
+        """The signal after each step."""
+        check_penalty(self, data, self.log_mu, "mu")
+        x0 = start(data, graph.topology) if x0 is None else x0
+        A, b = data.system(self.prior(graph).Q)
+        return self.linear_solve.iterates(A, b, x0)
+
+    def forward(self, data: DataTerm, graph: Graph, x0: Signal | None = None) -> Signal:
+        """The restored signal.
+
+        Args:
+            data: observation.
+            graph: weighted graph.
+            x0: start; by default the samples with the gaps filled from neighbours.
+        """
+        *_, x = self.iterates(data, graph, x0)
+        return x
+
+    def extra_repr(self) -> str:
+        return f"heads={self.heads}, normalization={self.normalization!r}"
+
+
+def check_penalty(
+    layer: nn.Module, data: DataTerm, parameter: Tensor | None, name: str
+) -> None:
+    """A hard constraint leaves nothing for `name` to do; least squares cannot do without it."""
+    hard, given = isinstance(data, Interpolation), parameter is not None
+    layer_name = type(layer).__name__
+    if hard and given:
+        raise mistake(
+            f"Interpolation data for a {layer_name} that learns {name}",
+            f"a layer without {name}: under a hard constraint it has no effect",
+            f"Construct {layer_name} without {name}=, or pass LeastSquares data.",
+        )
+    if not hard and not given:
+        raise mistake(
+            f"{type(data).__name__} data for a {layer_name} without {name}",
+            f"a layer with a learned {name}",
+            f"Construct {layer_name}({name}=1.0).",
+        )
