@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .._checks import check_positive_count, mistake
 from .._typing import Signal
+from ..graph import Topology
 from ._heads import check_heads, split_heads
 from ._layers import Activation, check_input, layer_widths, residual_chain
+from .on_grid import as_image, as_signal, image_shape
 
 
 class GridCNN(nn.Module):
@@ -42,8 +41,8 @@ class GridCNN(nn.Module):
           `(*batch, heads, height * width, out_channels / heads)`
 
     Raises:
-        ValueError: a count below 1, channels that the heads cannot share; on call: a `shape` that
-            is not (height, width), a signal on other nodes or with other channels or dtype.
+        ValueError: a count below 1, channels that the heads cannot share; on call: a
+            topology that is no image, a signal on other nodes or with other channels or dtype.
 
     Source:
         Do et al. 2024, appendix A.8: 4 layers, 48 maps, 4 heads of 12 features. Differs from it
@@ -52,10 +51,10 @@ class GridCNN(nn.Module):
 
     Example:
         >>> import torch
-        >>> from gsp_unroll import GridCNN
+        >>> from gsp_unroll import GridCNN, grid_graph
         >>> cnn = GridCNN(in_channels=3, out_channels=48, heads=4)
         >>> image = torch.rand(6, 8, 3)
-        >>> cnn(image.reshape(-1, 3), shape=(6, 8)).shape
+        >>> cnn(image.reshape(-1, 3), grid_graph((6, 8))).shape
         torch.Size([4, 48, 12])
     """
 
@@ -79,17 +78,8 @@ class GridCNN(nn.Module):
             for before, after in layer_widths(in_channels, out_channels, width, num_layers)
         )
 
-    def forward(self, signal: Signal, shape: tuple[int, int]) -> Tensor:
-        if len(shape) != 2:
-            raise mistake(
-                f"shape={tuple(shape)}", "(height, width)", "For other lattices write a network."
-            )
-        for name, count in zip(("height", "width"), shape, strict=True):
-            check_positive_count(count, name)
-        check_input(signal, self.in_channels, math.prod(shape), self)
-        batch = signal.shape[:-2]
-        # channels stay last in memory: the permutations cost nothing
-        image = signal.reshape(math.prod(batch), *shape, self.in_channels).permute(0, 3, 1, 2)
+    def forward(self, signal: Signal, topology: Topology) -> Tensor:
+        check_input(signal, self.in_channels, topology.num_nodes, self)
+        image = as_image(signal, image_shape(topology))
         maps = residual_chain(self.layers, self.activation, image)
-        features = maps.permute(0, 2, 3, 1).reshape(*batch, math.prod(shape), maps.shape[1])
-        return split_heads(features, self.heads)
+        return split_heads(as_signal(maps, tuple(signal.shape[:-2])), self.heads)

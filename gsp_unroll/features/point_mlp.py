@@ -67,7 +67,8 @@ class PointMLP(nn.Module):
         self.hidden = nn.ModuleList(nn.Linear(before, after) for before, after in inner)
         self.last = nn.Linear(*last, bias=False)
 
-    def forward(self, signal: Signal) -> Tensor:
+    def forward(self, signal: Signal, topology: Topology | None = None) -> Tensor:
+        """Features of each node; the topology, which other networks need, is not read."""
         check_input(signal, self.in_channels, None, self)
         return split_heads(self._features(signal), self.heads)
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from .._checks import check_positive_count, mistake
 from .._typing import Signal
+from ..graph import Topology
 from ._heads import check_heads, split_heads
 from ._layers import Activation, check_input, layer_widths, residual_chain
 
@@ -33,6 +34,7 @@ class CausalTemporalConv(nn.Module):
         num_layers: convolutions, at least 1; the dilation doubles from each to the next.
         width: channels between layers, at least 1.
         kernel_size: times $K$ that one convolution looks at, at least 1.
+        places: nodes at each step, at least 1; 1 for a single sequence.
         heads: None, or the number of heads that the features are dealt out to.
         activation: a function or module applied to each entry.
 
@@ -43,13 +45,13 @@ class CausalTemporalConv(nn.Module):
 
     Raises:
         ValueError: a count below 1, channels that the heads cannot share; on call: nodes that do
-            not divide into `steps`, a signal with other channels or dtype.
+            not divide into `places`, a signal with other channels or dtype.
 
     Example:
         >>> import torch
         >>> from gsp_unroll import CausalTemporalConv
-        >>> network = CausalTemporalConv(in_channels=1, out_channels=6)
-        >>> network(torch.rand(12 * 5, 1), steps=12).shape
+        >>> network = CausalTemporalConv(in_channels=1, out_channels=6, places=5)
+        >>> network(torch.rand(12 * 5, 1)).shape
         torch.Size([60, 6])
     """
 
@@ -61,10 +63,13 @@ class CausalTemporalConv(nn.Module):
         num_layers: int = 3,
         width: int = 32,
         kernel_size: int = 2,
+        places: int = 1,
         heads: int | None = None,
         activation: Activation = functional.gelu,
     ) -> None:
         super().__init__()
+        check_positive_count(places, "places")
+        self.places = places
         check_heads(out_channels, heads)
         check_positive_count(kernel_size, "kernel_size")
         self.in_channels = in_channels
@@ -76,18 +81,18 @@ class CausalTemporalConv(nn.Module):
             for index, (before, after) in enumerate(widths)
         )
 
-    def forward(self, signal: Signal, steps: int) -> Tensor:
-        check_positive_count(steps, "steps")
+    def forward(self, signal: Signal, topology: Topology | None = None) -> Tensor:
+        """Features of each node; the topology, which other networks need, is not read."""
         check_input(signal, self.in_channels, None, self)
-        batch, num_nodes = signal.shape[:-2], signal.shape[-2]
-        if num_nodes % steps:
+        batch, num_nodes, places = signal.shape[:-2], signal.shape[-2], self.places
+        if num_nodes % places:
             raise mistake(
-                f"a signal on {num_nodes} nodes for steps={steps}",
-                f"a multiple of {steps} nodes, the same places at every step",
+                f"a signal on {num_nodes} nodes for places={places}",
+                f"a multiple of {places} nodes, the same places at every step",
                 "Order nodes by time first: node t * places + s is place s at step t.",
             )
-        series = signal.unflatten(-2, (steps, -1)).movedim(-3, -1)  # (*batch, places, channels, t)
-        places = series.shape[-3]
+        steps = num_nodes // places
+        series = signal.unflatten(-2, (steps, places)).movedim(-3, -1)  # (*batch, places, C, t)
         series = series.reshape(math.prod(batch) * places, self.in_channels, steps)
         series = residual_chain(self.layers, self.activation, series)
         features = series.reshape(*batch, places, series.shape[-2], steps).movedim(-1, -3)

@@ -26,13 +26,13 @@ class _LinearPair(torch.autograd.Function):
         ctx.apply_map, ctx.adjoint_map = inputs[0], inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[None, None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[None, None, Tensor]:
         return None, None, linear_pair(ctx.adjoint_map, ctx.apply_map, g)
 
 
 def linear_pair(apply: LinearMap, adjoint: LinearMap, x: Tensor) -> Tensor:
     """`apply(x)`, whose derivative is `adjoint`; neither map is traced by autograd."""
-    result: Tensor = _LinearPair.apply(apply, adjoint, x)
+    result: Tensor = _LinearPair.apply(apply, adjoint, x)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -56,7 +56,7 @@ class _Laplacian(torch.autograd.Function):
         ctx.save_for_backward(inputs[1], inputs[2])
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[None, Tensor | None, Tensor | None]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
         w, x = ctx.saved_tensors
         grad_w = edge_energy(ctx.topology, x, g) if ctx.needs_input_grad[1] else None
         grad_x = laplacian(ctx.topology, w, g) if ctx.needs_input_grad[2] else None
@@ -76,7 +76,7 @@ class _EdgeEnergy(torch.autograd.Function):
         ctx.save_for_backward(inputs[1], inputs[2])
 
     @staticmethod
-    def backward(ctx: Any, u: Tensor) -> tuple[None, Tensor | None, Tensor | None]:  # type: ignore[override]
+    def backward(ctx: Any, u: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
         x, g = ctx.saved_tensors
         grad_x = laplacian(ctx.topology, u, g) if ctx.needs_input_grad[1] else None
         grad_g = laplacian(ctx.topology, u, x) if ctx.needs_input_grad[2] else None
@@ -85,11 +85,11 @@ class _EdgeEnergy(torch.autograd.Function):
 
 def laplacian(topology: HasLaplacianKernels, w: Tensor, x: Tensor) -> Tensor:
     """`div(w grad x)` for `w (*batch, edges)` and `x (*batch, nodes, channels)`."""
-    result: Tensor = _Laplacian.apply(topology, w, x)
+    result: Tensor = _Laplacian.apply(topology, w, x)  # type: ignore[no-untyped-call]
     return result
 
 
 def edge_energy(topology: HasLaplacianKernels, x: Tensor, g: Tensor) -> Tensor:
     """`sum over channels of (grad x)(grad g)`, one value per edge."""
-    result: Tensor = _EdgeEnergy.apply(topology, x, g)
+    result: Tensor = _EdgeEnergy.apply(topology, x, g)  # type: ignore[no-untyped-call]
     return result

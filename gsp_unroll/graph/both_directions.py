@@ -45,15 +45,15 @@ class BothDirections(Topology):
                 "Use the directed topology as it is.",
             )
 
-    @property  # type: ignore[override]
+    @property
     def num_nodes(self) -> int:
         return self.undirected.num_nodes
 
-    @property  # type: ignore[override]
+    @property
     def num_edges(self) -> int:
         return 2 * self.undirected.num_edges
 
-    @property  # type: ignore[override]
+    @property
     def edge_index(self) -> Tensor:
         e = self.undirected.edge_index
         return torch.cat([e, e.flip(0)], 1)
@@ -61,6 +61,10 @@ class BothDirections(Topology):
     @property
     def edge_mask(self) -> Tensor:
         return self.undirected.edge_mask.repeat(2)
+
+    @property
+    def lattice(self) -> tuple[int, ...] | None:
+        return self.undirected.lattice
 
     @property
     def systems(self) -> Systems:

@@ -128,8 +128,8 @@ def knn_graph(
         k: number of neighbours, at least 1.
         batch: the graph that each point belongs to; neighbours come from the same graph.
         symmetrize: `"union"` keeps an edge if either end names the other, `"mutual"` if both do.
-            None gives the directed graph from each node (tail) to its neighbours (heads), nearest
-            first: one row of the weight matrix per node.
+            None gives the directed graph to each node (head) from its neighbours (tails), nearest
+            first: one row of the weight matrix per node, as PyG's `knn_graph` has it.
 
     Returns:
         The edges, each undirected edge once, on the device of `points`.
@@ -336,14 +336,14 @@ def _nodes_of_graphs(batch: Tensor | None, num_nodes: int) -> tuple[Tensor, ...]
 
 
 def _nearest(tree: Any, k: int) -> np.ndarray[Any, Any]:
-    """Each point and its `min(k, n - 1)` nearest others, nearest first."""
+    """The `min(k, n - 1)` nearest others of each point, nearest first, above the point itself."""
     k = min(k, tree.n - 1)
     node = np.arange(tree.n)
     _, near = tree.query(tree.data, k + 1)
     others = near != node[:, None]
     # among more than k copies of a point, its own number may be missing: then the last one goes
     others[others.all(1), -1] = False
-    return np.stack([node.repeat(k), near[others]])
+    return np.stack([near[others], node.repeat(k)])
 
 
 def _undirected(pairs: Tensor, num_nodes: int, batch: Tensor | None, named_by: int = 1) -> EdgeList:

@@ -122,8 +122,8 @@ def to_pyg(graph: Graph, **attributes: Any) -> Data | Batch:
 
     Args:
         graph: a graph with one weight per edge.
-        **attributes: what else to set, such as `x=` or `y=`. The caller answers for attributes of
-            edges, which must follow the order above.
+        **attributes: what else to set, such as `x=` or `y=`. An attribute of edges must follow the
+            order above; a `Batch` refuses it.
 
     Raises:
         ValueError: weights with batch axes; a batch whose nodes are not sorted by graph; an
@@ -348,9 +348,10 @@ def _pieces(name: str, value: Any, sizes: list[int]) -> Any:
     """An attribute for each graph: its nodes' rows, its own row, or a copy."""
     if not isinstance(value, Tensor) or value.ndim == 0:
         return [value] * len(sizes)
-    if value.shape[0] == sum(sizes):
+    of_edges = name.startswith("edge_")  # as many edges as nodes are no reason to mix them up
+    if value.shape[0] == sum(sizes) and not of_edges:
         return value.split(sizes)
-    if value.shape[0] == len(sizes):
+    if value.shape[0] == len(sizes) and not of_edges:
         return value.split(1)
     raise mistake(
         f"attribute {name} of shape {tuple(value.shape)}",

@@ -83,6 +83,12 @@ class EdgeList(Topology):
                 f"({self.num_nodes},) of int64, one graph number per node",
                 "Pass the `batch` vector of a PyG Batch.",
             )
+        if self.num_nodes and int(self.batch.min()) < 0:
+            raise mistake(
+                f"a graph number {int(self.batch.min())} in batch",
+                "graph numbers of 0 or more",
+                "Renumber the graphs: batch.unique(return_inverse=True)[1].",
+            )
         tails, heads = (self.batch.index_select(0, side) for side in self.edge_index)
         if bool((tails != heads).any()):
             raise mistake(
@@ -103,7 +109,7 @@ class EdgeList(Topology):
         )
         return moved
 
-    @property  # type: ignore[override]
+    @property
     def num_edges(self) -> int:
         return self.edge_index.shape[1]
 

@@ -70,7 +70,7 @@ class Graph:
             )
         if not bool(torch.isfinite(self.weight).all()):
             raise mistake(
-                f"{int((~torch.isfinite(self.weight)).sum())} edge weights that are NaN or infinite",
+                f"{int((~torch.isfinite(self.weight)).sum())} weights that are NaN or infinite",
                 "finite weights",
                 "Look for a division by zero where the weights were made, or drop these edges.",
             )
@@ -90,7 +90,8 @@ class Graph:
 
     @property
     def degree(self) -> Tensor:
-        r"""$d_i=\sum_j w_{ij}$, `(*batch, nodes)`; 0 for a node without edges."""
+        r"""$d_i=\sum_j w_{ij}$, `(*batch, nodes)`; 0 for a node without edges. On a directed
+        topology the sum is over edges $j\to i$ that arrive at $i$."""
         return self.topology.degree(self.weight)
 
     def normalized(self, normalization: Normalization) -> Graph:
@@ -98,7 +99,9 @@ class Graph:
 
         - `"none"`: $w_{ij}$
         - `"sym"`: $w_{ij}/\sqrt{d_i d_j}$
-        - `"row"`: $\bar w_{ij}=w_{ij}/d_i$ on the directed topology (the paper's equation (26))
+        - `"row"`: $\bar w_{ij}=w_{ij}/d_i$ on the directed topology (the paper's equation (26)).
+          Row $i$ holds the edges $j\to i$ that arrive at $i$, as in a softmax over what a node
+          listens to; on a temporal graph, the present listens to the past
         - `"merged"`: $\bar w_{ij}+\bar w_{ji}=w_{ij}(1/d_i+1/d_j)$, the row weights of both
           directions added back onto one undirected edge (the two rows are parallel, so the total
           variation is the same)
@@ -135,8 +138,8 @@ class Graph:
 
     def _row_normalized(self) -> Graph:
         graph = self if self.topology.directed else self.both_directions()
-        at_tail, _ = graph.topology.lift(safe_reciprocal(graph.degree).unsqueeze(-1))
-        return Graph.unchecked(graph.topology, graph.weight * at_tail.squeeze(-1))
+        _, at_head = graph.topology.lift(safe_reciprocal(graph.degree).unsqueeze(-1))
+        return Graph.unchecked(graph.topology, graph.weight * at_head.squeeze(-1))
 
     def both_directions(self) -> Graph:
         """The directed graph that lists every undirected edge twice, with its weight."""
@@ -161,6 +164,10 @@ class Graph:
         """The same graph on another device, or with weights of another dtype."""
         weight = self.weight.to(target)
         return Graph.unchecked(self.topology.to(weight.device), weight)
+
+    def detach(self) -> Graph:
+        """The same graph with weights that no gradient flows through."""
+        return Graph.unchecked(self.topology, self.weight.detach())
 
     @classmethod
     def from_edge_index(

@@ -78,15 +78,19 @@ class Grid(Topology):
         object.__setattr__(self, "_region_list", self._find_regions())
         object.__setattr__(self, "_tent_kernel", self._find_tent_kernel())
 
-    @property  # type: ignore[override]
+    @property
+    def lattice(self) -> tuple[int, ...]:
+        return self.shape
+
+    @property
     def num_nodes(self) -> int:
         return math.prod(self.shape)
 
-    @property  # type: ignore[override]
+    @property
     def num_edges(self) -> int:
         return len(self.offsets) * self.num_nodes
 
-    @cached_property  # type: ignore[override]
+    @cached_property
     def edge_index(self) -> Tensor:
         node = torch.arange(self.num_nodes).reshape(self.shape)
         slots = (len(self.offsets), *self.shape)
@@ -97,9 +101,9 @@ class Grid(Topology):
         return torch.stack([tail.reshape(-1), head.reshape(-1)])
 
     @cached_property
-    def edge_mask(self) -> Tensor:  # type: ignore[override]
+    def edge_mask(self) -> Tensor:
         tail, head = self.edge_index
-        return tail != head
+        return torch.ne(tail, head)
 
     def tent(self, reference: Tensor) -> Weight:
         """`prod over axes of (1 - |o| / (reach + 1))`: linear interpolation on the window."""

@@ -35,14 +35,22 @@ class Topology(ABC):
     faster one of the same values.
     """
 
-    #: Number of nodes.
-    num_nodes: int
-    #: Length of the edge axis, padded slots included.
-    num_edges: int
-    #: `(2, edges)` int64, tails above heads; a padded slot is a self-loop of its tail.
-    edge_index: Tensor
     #: True when every edge is one direction of its own.
     directed: bool
+
+    if TYPE_CHECKING:  # a subclass may store these or compute them
+
+        @property
+        def num_nodes(self) -> int:
+            """Number of nodes."""
+
+        @property
+        def num_edges(self) -> int:
+            """Length of the edge axis, padded slots included."""
+
+        @property
+        def edge_index(self) -> Tensor:
+            """`(2, edges)` int64, tails above heads; a padded slot is a self-loop of its tail."""
 
     @abstractmethod
     def lift(self, x: Signal) -> tuple[EdgeSignal, EdgeSignal]:
@@ -68,6 +76,11 @@ class Topology(ABC):
     def mask_edges(self, w: Weight) -> Weight:
         """`w` with zeros on padded slots."""
         return w
+
+    @property
+    def lattice(self) -> tuple[int, ...] | None:
+        """Nodes per axis, last axis fastest, where the nodes form a lattice; else None."""
+        return None
 
     @property
     def systems(self) -> Systems:
@@ -113,11 +126,11 @@ class Topology(ABC):
         return (self.gradient(x) * self.gradient(g)).sum(-1)
 
     def degree(self, w: Weight) -> Tensor:
-        """Row sums of the weight matrix, `(*batch, nodes)`: over incident edges, or over leaving
-        edges when the topology is directed."""
+        """Row sums of the weight matrix, `(*batch, nodes)`: over incident edges, or over arriving
+        edges when the topology is directed (row `i` holds what node `i` listens to)."""
         self.check_weight(w)
         z = w.unsqueeze(-1)
-        return (self.tail_sum(z) if self.directed else self.incident_sum(z)).squeeze(-1)
+        return (self.head_sum(z) if self.directed else self.incident_sum(z)).squeeze(-1)
 
     def both_directions(self) -> BothDirections:
         """The directed topology that holds each undirected edge twice, once per direction."""

@@ -20,7 +20,7 @@ MAX_SCORE = 30.0
 def bounded_exp(score: Tensor) -> Tensor:
     r"""$\exp(s)$ with $s$ cut to $[-30, 30]$, for scores in float32 or float64.
 
-    A learned distance has no upper limit. Uncut, one far pixel in float32 is enough: beyond 88 the
+    A learned distance has no upper limit. Uncut, one far pixel in float32 is enough: beyond 104 the
     weight is exactly 0, a node whose neighbours are all that far has degree 0, and the system that
     the solver gets is singular there. Cut, every node keeps all its neighbours and its degree is
     never 0. Beyond the limit the derivative is 0: keep features near unit size, or nothing learns.

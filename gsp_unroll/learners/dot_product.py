@@ -17,10 +17,10 @@ class DotProductLearner(GraphLearner):
     $$a_{ij}=\frac{\exp s_{ij}}{\sum_{l\in\mathcal N(i)}\exp s_{il}},\qquad
       s_{ij}=\frac{(Qf_i)^\top(Kf_j)}{\sqrt{d_k}}$$
 
-    The softmax is the row normalisation of $\exp s_{ij}$: node $i$ is the tail of the edge and
-    asks, its neighbour $j$ is the head and answers. It is not symmetric, so:
+    The softmax is the row normalisation of $\exp s_{ij}$: node $i$ is the head of the edge and
+    asks, its neighbour $j$ is the tail and answers. It is not symmetric, so:
 
-    - on a **directed** topology the weight of edge $i\to j$ is $a_{ij}$;
+    - on a **directed** topology the weight of edge $j\to i$ is $a_{ij}$;
     - on an **undirected** topology both directions are weighted, and added back onto the one edge,
       $a_{ij}+a_{ji}$ (for total variation the two parallel rows are one, of summed weight).
 
@@ -90,8 +90,8 @@ class DotProductLearner(GraphLearner):
         return torch.cat([features @ self.query.mT, features @ self.key.mT], -1)
 
     def edge_update(self, features_i: Tensor, features_j: Tensor) -> Tensor:
-        query, _ = features_j.chunk(2, -1)  # of the tail, whose row this is
-        _, key = features_i.chunk(2, -1)
+        query, _ = features_i.chunk(2, -1)  # of the head, whose row this is
+        _, key = features_j.chunk(2, -1)
         return bounded_exp((query * key).sum(-1) / self.num_keys**0.5)
 
     def edge_weight(self, embedded: Signal, topology: Topology) -> Weight:

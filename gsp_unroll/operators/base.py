@@ -21,7 +21,7 @@ class LinearOperator(ABC):
 
     - `diagonal()` is $\mathrm{diag}(A)$. A solver that knows it uses the Jacobi preconditioner.
     - `majorizer()` is a diagonal $D\ge0$ with $0\preceq A\preceq 2D$. The bounded learned solve
-      needs it. For a Laplacian or a mask it is the diagonal itself, the default.
+      needs it. For a Laplacian or a mask it is the diagonal itself; in general it is not.
 
     Both broadcast against `(*batch, nodes, channels)` and are None when not known.
     """
@@ -55,7 +55,7 @@ class LinearOperator(ABC):
 
     def majorizer(self) -> Tensor | None:
         r"""A diagonal $D\ge0$ with $0\preceq A\preceq2D$, or None when it is not known."""
-        return self.diagonal()
+        return None
 
     def __call__(self, x: Tensor) -> Tensor:
         """`A(x)`, the same as `A @ x`.
@@ -145,6 +145,9 @@ class Adjoint(LinearOperator):
     def diagonal(self) -> Tensor | None:
         return self.A.diagonal()
 
+    def majorizer(self) -> Tensor | None:
+        return self.A.majorizer()
+
     @property
     def T(self) -> LinearOperator:
         return self.A
@@ -180,6 +183,11 @@ class Composition(LinearOperator):
 
     def _apply_adjoint(self, y: Tensor) -> Tensor:
         return self.B._apply_adjoint(self.A._apply_adjoint(y))
+
+    @property
+    def gram(self) -> LinearOperator:
+        # what a selection leaves out only takes away: (SB)'(SB) <= B'B
+        return Gram(self, self.B.gram.majorizer() if isinstance(self.A, Selection) else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,8 +280,10 @@ class Scaled(LinearOperator):
         return None if d is None else self.factor * d
 
     def majorizer(self) -> Tensor | None:
+        # a tensor is a learned weight, positive by construction
+        negative = not isinstance(self.factor, Tensor) and self.factor < 0
         d = self.A.majorizer()
-        return None if d is None else self.factor * d
+        return None if d is None or negative else self.factor * d
 
 
 def _add(a: Tensor | None, b: Tensor | None) -> Tensor | None:

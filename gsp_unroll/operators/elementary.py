@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .._checks import check_same_kind, check_signal
 from .._typing import Mask
 from ..graph import linear_pair
 from .base import Gram, LinearOperator, Selection, SelfAdjoint
@@ -30,6 +31,9 @@ class Identity(SelfAdjoint, Selection):
     def diagonal(self) -> Tensor | None:
         return torch.ones(())  # a scalar joins any device and dtype
 
+    def majorizer(self) -> Tensor | None:
+        return self.diagonal()
+
     @property
     def observed(self) -> Mask:
         return torch.ones((), dtype=torch.bool)
@@ -46,6 +50,9 @@ class Diagonal(SelfAdjoint):
     Args:
         d: `(nodes, 1)`, `(nodes, channels)`, or with leading batch axes.
 
+    Raises:
+        ValueError: gains without a channel axis, or not floating-point.
+
     Example:
         >>> import torch
         >>> from gsp_unroll import Diagonal
@@ -56,17 +63,19 @@ class Diagonal(SelfAdjoint):
     d: Tensor
 
     def __post_init__(self) -> None:
+        check_signal(self.d, None, "diagonal")
         object.__setattr__(self, "num_inputs", self.d.shape[-2])
         object.__setattr__(self, "num_outputs", self.d.shape[-2])
 
     def _apply(self, x: Tensor) -> Tensor:
+        check_same_kind(x, self.d, "a signal", "the diagonal")
         return self.d * x
 
     def diagonal(self) -> Tensor | None:
         return self.d
 
     def majorizer(self) -> Tensor | None:
-        return self.d.abs()
+        return self.d.abs()  # for gains of 0 or more, the only case in which there is one
 
     @property
     def gram(self) -> LinearOperator:

@@ -178,10 +178,10 @@ class Laplacian(LinearOperator):
 
 @dataclass(frozen=True, eq=False)
 class Adjacency(LinearOperator):
-    r"""$(Wx)_i=\sum_j w_{ij}x_j$: over neighbours, or over the heads of leaving edges.
+    r"""$(Wx)_i=\sum_j w_{ij}x_j$: over neighbours, or over the tails of arriving edges.
 
     Args:
-        graph: the weighted graph; on a directed one, row $i$ holds the edges that leave $i$.
+        graph: the weighted graph; on a directed one, row $i$ holds the edges $j\to i$.
 
     Example:
         >>> import torch
@@ -213,6 +213,4 @@ class Adjacency(LinearOperator):
         x_tail, x_head = topology.lift(x)
         if not topology.directed:
             return topology.tail_sum(w * x_head) + topology.head_sum(w * x_tail)
-        return topology.head_sum(w * x_tail) if transposed else topology.tail_sum(w * x_head)
-
-
+        return topology.tail_sum(w * x_head) if transposed else topology.head_sum(w * x_tail)

@@ -64,11 +64,15 @@ class SamplingMask(SelfAdjoint, Selection):
                 f"{self.mask.shape[-1]}, as in the mask",
                 "Give one mask for all channels, (nodes,), or one per channel.",
             )
+        _check_device(x, self.mask, "the mask")
         return torch.where(self.mask, x, 0)
 
     def diagonal(self) -> Tensor | None:
         # one 0/1 number per entry, in the default dtype: it joins other diagonals by promotion
         return self.mask.to(torch.get_default_dtype())
+
+    def majorizer(self) -> Tensor | None:
+        return self.diagonal()
 
     @property
     def gram(self) -> LinearOperator:
@@ -135,10 +139,18 @@ class ColorMosaic(Selection):
                 f"{self.num_channels}",
                 "Channels come last: (nodes, channels).",
             )
+        _check_device(x, self.color, "the colour filter")
         # gather, not a product with a mask: what is not seen may be NaN
         return x.gather(-1, self.color.unsqueeze(-1).expand(*x.shape[:-1], 1))
 
     def _apply_adjoint(self, y: Signal) -> Signal:
+        if y.shape[-1] != 1:
+            raise mistake(
+                f"a mosaic of {y.shape[-1]} channels",
+                "1: what each node sees",
+                "Take the mosaic of a full image x with H @ x.",
+            )
+        _check_device(y, self.color, "the colour filter")
         return torch.where(self.observed, y, 0)
 
 
@@ -238,11 +250,13 @@ class Downsample(Selection):
         return mask.index_fill(0, self._kept, True)
 
     def _apply(self, x: Signal) -> Signal:
+        _check_device(x, self._kept, "the lattice (its device= argument)")
         return x.index_select(-2, self._kept)
 
     def _apply_adjoint(self, y: Signal) -> Signal:
+        _check_device(y, self._kept, "the lattice (its device= argument)")
         zero = y.new_zeros(*y.shape[:-2], math.prod(self.shape), y.shape[-1])
-        return zero.index_add(-2, self._kept, y)
+        return zero.index_copy(-2, self._kept, y)
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,10 +317,12 @@ class Blur(LinearOperator):
 
     def _apply(self, x: Signal) -> Signal:
         lattice, kappa = self._taps
+        _check_device(x, kappa, "the kernel")
         return x + lattice.tail_sum(kappa.to(x.dtype) * lattice.gradient(x))
 
     def _apply_adjoint(self, y: Signal) -> Signal:
         lattice, kappa = self._taps
+        _check_device(y, kappa, "the kernel")
         return y + lattice.divergence(kappa.to(y.dtype) * lattice.lift(y)[0])
 
     @property
@@ -318,3 +334,13 @@ class Blur(LinearOperator):
         row_sum = own + lattice.tail_sum(others)
         bound = own * row_sum + lattice.head_sum(others * lattice.lift(row_sum)[0])
         return Gram(self, bound)
+
+
+def _check_device(x: Tensor, reference: Tensor, name: str) -> None:
+    """Numbers of another dtype join; numbers on another device do not."""
+    if x.device != reference.device:
+        raise mistake(
+            f"a signal on {x.device}",
+            f"the device of {name}, {reference.device}",
+            f"Move it with .to('{reference.device}'), or build the operator on '{x.device}'.",
+        )

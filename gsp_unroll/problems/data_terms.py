@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,17 +75,28 @@ class DataTerm(ABC):
         t = self.backprojected
         mask = self.observed
         if mask is not None:
-            return t, mask.expand_as(t)
+            return t, mask
         reach = self.H.T(self.H(torch.ones_like(t)))
         return t * safe_reciprocal(reach), reach > torch.finfo(t.dtype).eps
 
 
 def _per_head(H: LinearOperator) -> LinearOperator:
-    """`H` for signals with a head axis: only a mask with batch axes of its own has to move."""
-    mask = getattr(H, "mask", None)
-    if mask is None or mask.ndim <= 2:
-        return H
-    return replace(H, mask=mask.unsqueeze(-3))  # type: ignore[type-var]
+    """`H` for signals with a head axis: batch axes of its own numbers move in front of it."""
+    moved: dict[str, Any] = {}
+    names: list[str] = [f.name for f in fields(H)] if is_dataclass(H) else []
+    for name in names:
+        value = getattr(H, name, None)
+        if isinstance(value, LinearOperator):
+            part = _per_head(value)
+            if part is not value:
+                moved[name] = part
+        elif name in _NUMBERS_OF_NODES and isinstance(value, Tensor) and value.ndim > 2:
+            moved[name] = value.unsqueeze(-3)
+    return replace(H, **moved) if moved else H  # type: ignore[type-var]
+
+
+#: Fields of operators that broadcast against signals and may carry batch axes.
+_NUMBERS_OF_NODES = ("mask", "d", "factor")
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +126,7 @@ class LeastSquares(DataTerm):
         misfit = self.H(x) - self.y
         if systems.num_graphs > 1 and misfit.shape[-2] != x.shape[-2]:
             raise mistake(
-                f"observations of {misfit.shape[-2]} values for a batch of {systems.num_graphs} graphs",
+                f"{misfit.shape[-2]} observed values for a batch of {systems.num_graphs} graphs",
                 "one observation per node, so that each graph has its own misfit",
                 "Solve the graphs one by one, or use a SamplingMask.",
             )
@@ -210,7 +222,9 @@ class Pinned(SelfAdjoint):
         return None if d is None else torch.where(self.mask, torch.ones_like(d), d)
 
 
-def _boxed_bound(v: Signal, t: Signal, mask: Mask, at_samples: Signal, systems: Systems) -> PerSystem:
+def _boxed_bound(
+    v: Signal, t: Signal, mask: Mask, at_samples: Signal, systems: Systems
+) -> PerSystem:
     r"""Sum of `at_samples` over samples and of $\min(v\,lo, v\,hi)$ over the other nodes.
 
     Clipping a signal to the range $[lo, hi]$ of its samples never raises a total variation, so a

@@ -82,7 +82,13 @@ class Prior(ABC):
 
     def total(self, terms: EdgeSignal) -> PerSystem:
         """The sum of edge terms per system."""
-        return Systems().total(terms)
+        if self.systems.batch is not None:
+            raise mistake(
+                f"a batch of graphs for {type(self).__name__}",
+                "a prior that knows which graph each of its terms belongs to",
+                "Derive it from GraphPrior, or write its method `total`.",
+            )
+        return self.systems.total(terms)
 
     @property
     def normal(self) -> LinearOperator:
@@ -181,7 +187,9 @@ class VectorGTV(GTV):
         return super().systems.coupled()
 
     def penalty(self, z: EdgeSignal) -> EdgeSignal:
-        return self.lam * self.w * z.square().sum(-1, keepdim=True).sqrt()
+        # vector_norm has the derivative 0 at 0, where the root of a sum of squares has NaN
+        norm: Tensor = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
+        return self.lam * self.w * norm
 
     def prox(self, z: EdgeSignal, step: float | Tensor) -> EdgeSignal:
         return group_soft_threshold(z, self.lam * step)
@@ -189,7 +197,8 @@ class VectorGTV(GTV):
 
 @dataclass(frozen=True, eq=False)
 class GLR(GraphPrior):
-    r"""Graph Laplacian regulariser, $\tfrac\mu2\,x^\top Lx=\tfrac\mu2\sum_{(i,j)}w_{ij}(x_i-x_j)^2$.
+    r"""Graph Laplacian regulariser,
+    $\tfrac\mu2\,x^\top Lx=\tfrac\mu2\sum_{(i,j)}w_{ij}(x_i-x_j)^2$.
 
     With `LeastSquares` the minimiser solves $(H^\top H+\mu L)x=H^\top y$, the same as that of
     $\|Hx-y\|_2^2+\mu\,x^\top Lx$ without the halves.

@@ -40,6 +40,8 @@ def start(data: DataTerm, topology: Topology, sweeps: int = 4) -> Signal:
     check_positive_count(sweeps, "sweeps")
     x, known = data.estimate()
     topology.check_signal(x, "restored signal")
+    if known.ndim == 0:  # everything was observed
+        return x
     W = Adjacency(Graph.unchecked(topology, topology.tent(x)))
     for _ in range(sweeps):
         count = W(known.to(x.dtype))
@@ -47,5 +49,7 @@ def start(data: DataTerm, topology: Topology, sweeps: int = 4) -> Signal:
         x = torch.where(known, x, average)
         known = known | (count > 0)
     systems = topology.systems
-    mean = systems.total(torch.where(known, x, 0)) * safe_reciprocal(systems.total(known.to(x.dtype)))
+    mean = systems.total(torch.where(known, x, 0)) * safe_reciprocal(
+        systems.total(known.to(x.dtype))
+    )
     return torch.where(known, x, systems.spread(mean))

@@ -35,7 +35,7 @@ def jacobi(d: Tensor | None) -> Preconditioner:
     if d is None:
         return lambda r: r
     inverse = safe_reciprocal(d)
-    return lambda r: inverse * r
+    return lambda r: inverse.to(r.dtype) * r
 
 
 def cg_start(A: LinearOperator, b: Signal, x: Signal, preconditioner: Preconditioner) -> CGState:
@@ -88,7 +88,8 @@ def _guarded_ratio(a: PerSystem | None, b: PerSystem | None) -> PerSystem:
 
     Both branches of the outer `where` are finite, so the gradient is too.
     """
-    assert a is not None and b is not None
+    assert a is not None
+    assert b is not None
     alive = b > 1e6 * torch.finfo(b.dtype).tiny
     return torch.where(alive, a / torch.where(alive, b, 1), 0)
 
@@ -132,12 +133,19 @@ class ConjugateGradient:
         """
         x0 = torch.zeros_like(b) if x0 is None else x0
         check_same_kind(x0, b, "the start x0", "the right-hand side")
+        if x0.shape[-2:] != b.shape[-2:]:
+            raise mistake(
+                f"a start x0 of shape {tuple(x0.shape)}",
+                f"the nodes and channels of the right-hand side, {tuple(b.shape)}",
+                "Leave x0 out to start from zero.",
+            )
         check_finite(b, "right-hand side")
         check_finite(x0, "start")
         systems, preconditioner = A.systems, jacobi(A.diagonal())
         state = cg_start(A, b, x0, preconditioner)
         b_norm, r_norm = _norm(systems, b), _norm(systems, state.r)
-        target = self.rtol * torch.where(b_norm > 0, b_norm, r_norm)
+        size = torch.where(b_norm > 0, b_norm, r_norm)
+        target = self.rtol * size
 
         step = 0
         while bool((r_norm > target).any()) and step < self.max_steps:
@@ -150,9 +158,10 @@ class ConjugateGradient:
 
         # the recursive residual drifts; what is reported, and judged, is the true one
         r_norm = _norm(systems, b - A(state.x))
+        rounding = 50 * torch.finfo(b.dtype).eps * size
         return Solution(
             x=state.x,
-            status=self._status(r_norm, target, b_norm),
+            status=self._status(r_norm, target + rounding, step),
             num_steps=step,
             primal_residual=r_norm,
             dual_residual=torch.full_like(r_norm, torch.nan),
@@ -160,13 +169,12 @@ class ConjugateGradient:
             preconditioner=preconditioner_name(A),
         )
 
-    def _status(self, r_norm: PerSystem, target: PerSystem, b_norm: PerSystem) -> Status:
+    def _status(self, r_norm: PerSystem, allowed: PerSystem, step: int) -> Status:
         if not bool(torch.isfinite(r_norm).all()):
             return Status.NOT_FINITE
-        rounding = 50 * torch.finfo(r_norm.dtype).eps * b_norm
-        if bool((r_norm <= torch.maximum(10 * target, rounding)).all()):
+        if bool((r_norm <= allowed).all()):
             return Status.CONVERGED
-        return Status.MAX_STEPS
+        return Status.MAX_STEPS if step >= self.max_steps else Status.STALLED
 
 
 def preconditioner_name(A: LinearOperator) -> str:

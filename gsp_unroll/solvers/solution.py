@@ -21,6 +21,10 @@ class Status(Enum):
         "The step budget ran out first. The result is usable, its gap and residuals say how far it "
         "is from the optimum; raise max_steps, loosen the tolerance, or try another rho."
     )
+    STALLED = (
+        "Rounding stops the residual above the tolerance: more steps do not help. Use float64, "
+        "loosen rtol, or look for edge weights of very different size."
+    )
     NOT_FINITE = (
         "A value became NaN or infinite. Look for NaN in the observation, extreme edge weights, or "
         "an operator that is not positive semi-definite."
@@ -35,7 +39,7 @@ class Solution:
         x: the restored signal.
         status: why the solver stopped; its value is a sentence.
         num_steps: steps taken.
-        primal_residual: $\|b-Ax\|$ of a linear solve, or $\|Kx-z\|_W$ of ADMM, per system.
+        primal_residual: $\|b-Ax\|$ of a linear solve, or $\|Kx-z\|$ of ADMM, per system.
         dual_residual: $\rho\,\|K^\top W(z-z_{\mathrm{old}})\|$ of ADMM; NaN for a linear solve.
         duality_gap: an upper bound on objective minus optimum, per system; NaN where none is known.
         preconditioner: what the linear solve used, and why if it used none.
@@ -51,5 +55,5 @@ class Solution:
 
     @property
     def converged(self) -> bool:
-        """True unless the budget ran out or values overflowed."""
+        """True if the tolerance was met."""
         return self.status in (Status.CONVERGED, Status.CONVERGED_WITHOUT_BOUND)

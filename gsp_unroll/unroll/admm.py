@@ -61,12 +61,12 @@ class ADMMUnroll(nn.Module, ABC):
         check_positive_count(num_iterations, "num_iterations")
         check_positive(lam, "lam")
         self.num_iterations, self.heads = num_iterations, heads
+        self.linear_solves = nn.ModuleList(solver(cg_steps, heads) for _ in range(num_iterations))
         self.log_lam = log_parameter(lam, num_iterations, heads)
         self.log_rho = None
         if rho is not None:
             check_positive(rho, "rho")
             self.log_rho = log_parameter(rho, num_iterations, heads)
-        self.linear_solves = nn.ModuleList(solver(cg_steps, heads) for _ in range(num_iterations))
 
     @abstractmethod
     def prior(self, graph: Graph, lam: Tensor) -> Prior:

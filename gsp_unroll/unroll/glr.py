@@ -98,9 +98,7 @@ class GLRUnroll(nn.Module):
         return f"heads={self.heads}, normalization={self.normalization!r}"
 
 
-def check_penalty(
-    layer: nn.Module, data: DataTerm, parameter: Tensor | None, name: str
-) -> None:
+def check_penalty(layer: nn.Module, data: DataTerm, parameter: Tensor | None, name: str) -> None:
     """A hard constraint leaves nothing for `name` to do; least squares cannot do without it."""
     hard, given = isinstance(data, Interpolation), parameter is not None
     layer_name = type(layer).__name__

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -139,13 +140,12 @@ class BoundedMomentum(LearnedSolve):
         self.psi = nn.Parameter(per_head(psi, heads))
 
     def coefficients(self) -> tuple[list[Tensor | None], list[Tensor | None]]:
-        s = as_coefficient(2 / (2 + self.theta.exp()), self.heads)
+        # 2 / (2 + e^theta), in the form whose gradient cannot overflow
+        s = as_coefficient((math.log(2) - self.theta).sigmoid(), self.heads)
         r = [torch.zeros_like(s)]
         r += [as_coefficient(v, self.heads) for v in self.psi.sigmoid().unbind(0)]
         alpha: list[Tensor | None] = [s * (1 + r_k) for r_k in r]
-        beta: list[Tensor | None] = [
-            r_k * (1 + before) / (1 + r_k) for before, r_k in zip(r, r[1:], strict=False)
-        ]
+        beta: list[Tensor | None] = [r_k * (1 + before) / (1 + r_k) for before, r_k in pairwise(r)]
         return alpha, beta
 
     def scaling(self, A: LinearOperator) -> Tensor | None:
@@ -227,8 +227,9 @@ class GuardedCG(LearnedSolve):
 def chebyshev_momentum(smallest_eigenvalue: float, cg_steps: int) -> list[float]:
     r"""$r_1..r_{K-1}$ of the Chebyshev iteration on eigenvalues from `smallest_eigenvalue` to 2.
 
-    With $\sigma=(2+\lambda)/(2-\lambda)$ the classical factors are $\omega_1=2\sigma^2/(2\sigma^2-1)$,
-    $\omega_{k+1}=1/(1-\omega_k/(4\sigma^2))$, and $r_k=\omega_k-1$.
+    With $\sigma=(2+\lambda)/(2-\lambda)$ the classical factors are
+    $\omega_1=2\sigma^2/(2\sigma^2-1)$, $\omega_{k+1}=1/(1-\omega_k/(4\sigma^2))$, and
+    $r_k=\omega_k-1$.
     """
     sigma2 = ((2 + smallest_eigenvalue) / (2 - smallest_eigenvalue)) ** 2
     omega, momentum = 2.0, []
@@ -236,4 +237,3 @@ def chebyshev_momentum(smallest_eigenvalue: float, cg_steps: int) -> list[float]
         omega = 1 / (1 - omega / (4 * sigma2))
         momentum.append(omega - 1)
     return momentum
-

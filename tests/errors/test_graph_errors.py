@@ -80,6 +80,12 @@ MISTAKES = {
         "int64",
         "PyG Batch",
     ),
+    "negative graph number": (
+        lambda: EdgeList(BOTH[:, :1], 3, torch.tensor([0, 0, -1])),
+        "graph number -1",
+        "0 or more",
+        "Renumber",
+    ),
     "edge between graphs": (
         lambda: EdgeList(edges((0, 1), (1, 2)), 3, torch.tensor([0, 0, 1])),
         "1 edges between two graphs",
@@ -166,7 +172,7 @@ MISTAKES = {
     ),
     "NaN weight": (
         lambda: Graph(PATH, torch.tensor([1.0, torch.nan, 0.0])),
-        "1 edge weights that are NaN",
+        "1 weights that are NaN",
         "finite",
         "division by zero",
     ),
@@ -283,7 +289,7 @@ MISTAKES = {
         "Drop",
     ),
     "point whose distance overflows": (
-        lambda: knn_graph(torch.tensor([[0.0], [1e160]], dtype=torch.float64), 1),
+        lambda: knn_graph(torch.tensor([[-9e153], [9e153]], dtype=torch.float64), 1),
         "too far",
         "finite",
         "Drop",
@@ -347,9 +353,9 @@ MISTAKES = {
         "num_nodes",
     ),
     "column with a negative node": (
-        lambda: from_edge_index(BOTH - 1),
-        "nodes -1 and 1",
-        "0 to 1",
+        lambda: from_edge_index(edges((0, -1))),
+        "nodes -1 and 0",
+        "0 to 0",
         "num_nodes",
     ),
     "column out of the batch": (
@@ -484,6 +490,12 @@ MISTAKES = {
         r"attribute x of shape \(3, 1\)",
         "4 nodes or of 2 graphs",
         "batch.x",
+    ),
+    "attribute of edges on a Batch": (
+        lambda: to_pyg(graph_on(BATCHED), edge_attr=torch.ones(4, 1)),
+        "attribute edge_attr",
+        "4 nodes or of 2 graphs",
+        "batch.edge_attr",
     ),
 }
 

@@ -162,18 +162,12 @@ def test_signal_on_other_nodes(network):
 
 @pytest.mark.parametrize("shape", [(6,), (1, 2, 3)])
 def test_grid_cnn_on_another_kind_of_lattice(shape):
-    with refuses("shape=", r"\(height, width\)", "other lattices"):
-        GridCNN(2, 4)(torch.rand(6, 2), shape)
-
-
-@pytest.mark.parametrize("shape", [(0, 3), (-2, -3), (2.0, 3)])
-def test_grid_cnn_on_an_impossible_image(shape):
-    with refuses("(height|width)=", "a whole number of at least 1", "Set (height|width) to 1"):
-        GridCNN(2, 4)(torch.rand(6, 2), shape)
+    with refuses("a Grid whose lattice is", "a lattice of two axes", "PointMLP"):
+        GridCNN(2, 4)(torch.rand(6, 2), grid_graph(shape))
 
 
 def test_steps_that_do_not_divide_the_nodes():
-    with refuses("a signal on 6 nodes for steps=4", "a multiple of 4 nodes", "time first"):
-        CausalTemporalConv(2, 4)(torch.rand(6, 2), steps=4)
-    with refuses("steps=0", "a whole number of at least 1", "Set steps to 1"):
-        CausalTemporalConv(2, 4)(torch.rand(6, 2), steps=0)
+    with refuses("a signal on 6 nodes for places=4", "a multiple of 4 nodes", "time first"):
+        CausalTemporalConv(2, 4, places=4)(torch.rand(6, 2))
+    with refuses("places=0", "a whole number of at least 1", "Set places to 1"):
+        CausalTemporalConv(2, 4, places=0)

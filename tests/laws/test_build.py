@@ -114,11 +114,11 @@ def test_a_path_runs_from_the_past_to_the_present():
 
 
 def brute_knn(points, k):
-    """All (node, neighbour) pairs by comparing every two points."""
+    """All (neighbour, node) pairs by comparing every two points."""
     distance = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
     distance.fill_diagonal_(torch.inf)
     near = distance.topk(min(k, len(points) - 1), largest=False).indices
-    return {(i, j) for i, row in enumerate(near.tolist()) for j in row}
+    return {(j, i) for i, row in enumerate(near.tolist()) for j in row}
 
 
 def brute_radius(points, radius):
@@ -154,12 +154,12 @@ def test_radius_includes_its_border():
     assert pairs(radius_graph(points, 1.5)) == {(0, 1), (1, 2)}
 
 
-def test_rows_of_neighbours_start_at_the_nearest():
+def test_each_row_holds_the_neighbours_of_a_node_nearest_first():
     points = cloud(30, 3)
     graph = knn_graph(points, 4, symmetrize=None)
     assert graph.directed
     tail, head = graph.edge_index
-    assert torch.equal(tail, torch.arange(30).repeat_interleave(4))
+    assert torch.equal(head, torch.arange(30).repeat_interleave(4))
     length = (points[tail] - points[head]).norm(dim=-1).reshape(30, 4)
     assert (length.diff() >= 0).all()
 

@@ -108,7 +108,8 @@ def test_pyg_sees_the_same_graph(graph):
     if graph.num_nodes:
         zero = torch.zeros(graph.num_nodes, dtype=torch.int64)
         w = to_dense_adj(data.edge_index, zero, data.edge_weight, graph.num_nodes)[0]
-        torch.testing.assert_close(w.sum(1), graph.degree, rtol=1e-12, atol=1e-12)
+        # PyG's rows are sources, ours are targets
+        torch.testing.assert_close(w.sum(0), graph.degree, rtol=1e-12, atol=1e-12)
 
 
 def test_to_pyg_lists_all_edges_and_then_their_reverses():

@@ -15,12 +15,12 @@ SHAPE = (4, 6)
 NODES = 24
 IN, OUT, HEADS = 2, 6, 3
 
-# network: its class, and what it is told about the 24 nodes beside the signal
+# network: its class, and its own arguments; all see the 24 nodes as a grid
 NETWORKS = {
-    "grid cnn": (GridCNN, SHAPE),
-    "point mlp": (PointMLP, None),
-    "edge conv": (EdgeConvFeatures, grid_graph(SHAPE)),
-    "temporal": (CausalTemporalConv, 6),
+    "grid cnn": (GridCNN, {}),
+    "point mlp": (PointMLP, {}),
+    "edge conv": (EdgeConvFeatures, {}),
+    "temporal": (CausalTemporalConv, {"places": 4}),
 }
 
 
@@ -31,10 +31,11 @@ def network(request):
 
 def build(network, **arguments):
     """Networks in float64 with the same parameters at every call; signal -> features."""
-    kind, structure = network
+    kind, own = network
     torch.manual_seed(1)
-    module = kind(IN, OUT, width=5, **arguments).double()
-    return module, (lambda x: module(x)) if structure is None else (lambda x: module(x, structure))
+    module = kind(IN, OUT, width=5, **own, **arguments).double()
+    topology = grid_graph(SHAPE)
+    return module, lambda x: module(x, topology)
 
 
 def signal(*batch, nodes=NODES):
@@ -135,7 +136,8 @@ def test_an_activation_with_parameters_is_trained(network):
 
 
 def test_grid_cnn_is_the_network_of_its_formula():
-    cnn, features = build(NETWORKS["grid cnn"], num_layers=3)
+    # as wide as the image has channels: the first layer could have a skip, and has none
+    cnn = GridCNN(IN, OUT, num_layers=3, width=IN).double()
     x = signal()
     image = x.T.reshape(1, IN, *SHAPE)
     h = None
@@ -144,7 +146,7 @@ def test_grid_cnn_is_the_network_of_its_formula():
         y = functional.conv2d(padded, layer.weight, layer.bias)
         skip = h if h is not None and h.shape == y.shape else 0
         h = functional.leaky_relu(y + skip)
-    assert_same(features(x), h.reshape(OUT, NODES).T)
+    assert_same(cnn(x, SHAPE), h.reshape(OUT, NODES).T)
 
 
 def test_grid_cnn_looks_one_pixel_further_per_layer():
@@ -183,7 +185,7 @@ def over_topologies(test):
 @over_topologies
 def test_edge_conv_is_the_maximum_of_its_formula(make):
     topology = make()
-    module, _ = build((EdgeConvFeatures, topology))
+    module, _ = build((EdgeConvFeatures, {}))
     x = signal(nodes=topology.num_nodes)
     neighbours = [{i} for i in range(topology.num_nodes)]
     for tail, head in topology.edge_index.T.tolist():
@@ -226,7 +228,7 @@ def test_edge_conv_does_not_depend_on_node_numbers():
 @pytest.mark.parametrize("kernel_size", [1, 2, 3])
 def test_the_past_does_not_depend_on_the_future(kernel_size):
     steps, places = 12, 2
-    _, features = build((CausalTemporalConv, steps), kernel_size=kernel_size)
+    features, _ = build((CausalTemporalConv, {"places": places}), kernel_size=kernel_size)
     x = signal(nodes=steps * places).requires_grad_()
     f = features(x).reshape(steps, places, OUT)
     reach = (kernel_size - 1) * (1 + 2 + 4)
@@ -245,8 +247,9 @@ def test_every_place_is_treated_alike():
     f = features(x.flatten(0, 1)).reshape(steps, places, OUT)
     assert_same(features(x[:, order].flatten(0, 1)).reshape(steps, places, OUT), f[:, order])
     alone = signal()
-    module, _ = build((CausalTemporalConv, NODES))
-    assert_same(module(alone, NODES), module(alone.repeat_interleave(2, 0), NODES)[::2])
+    single, _ = build((CausalTemporalConv, {"places": 1}))
+    double, _ = build((CausalTemporalConv, {"places": 2}))
+    assert_same(single(alone), double(alone.repeat_interleave(2, 0))[::2])
 
 
 def test_nodes_are_ordered_as_in_a_product_of_time_and_space():

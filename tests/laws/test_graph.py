@@ -36,13 +36,13 @@ def assert_same(actual, expected):
 
 
 def matrix_of(graph):
-    """The weight matrix W, row = tail; symmetric for an undirected graph."""
+    """The weight matrix W: row i holds the edges j -> i; symmetric for an undirected graph."""
     listed = to_edge_list(graph)
     w = torch.zeros(graph.num_nodes, graph.num_nodes, dtype=graph.weight.dtype)
     tail, head = listed.topology.edge_index
-    w[tail, head] = listed.weight
+    w[head, tail] = listed.weight
     if not listed.topology.directed:
-        w[head, tail] = listed.weight
+        w[tail, head] = listed.weight
     return w
 
 
@@ -212,7 +212,7 @@ def test_an_edge_of_weight_zero_can_still_learn(normalization):
     w = torch.tensor([1.0, 4.0, 0.0], dtype=torch.float64, requires_grad=True)
     normalized = Graph(topology, w).normalized(normalization)
     (gradient,) = torch.autograd.grad(normalized.weight[2], w)
-    expected = {"sym": 1 / 2, "row": 1.0, "merged": 1 + 1 / 4}[normalization]
+    expected = {"sym": 1 / 2, "row": 1 / 4, "merged": 1 + 1 / 4}[normalization]
     assert gradient[2].item() == pytest.approx(expected, rel=1e-12)
 
 
@@ -266,6 +266,13 @@ def test_to_changes_the_weights_and_keeps_the_structure(graph):
     assert torch.equal(moved.weight, graph.weight.float())
     assert torch.equal(moved.topology.edge_index, graph.topology.edge_index)
     assert torch.equal(graph.to("cpu").weight, graph.weight)
+
+
+def test_detached_weights_carry_no_gradient():
+    w = torch.ones(2, requires_grad=True)
+    graph = Graph(path_graph(2), w).detach()
+    assert not graph.weight.requires_grad
+    assert graph.weight.tolist() == [1.0, 0.0]
 
 
 def test_a_graph_does_not_change():

@@ -69,12 +69,12 @@ def assert_same(actual, expected):
 
 
 def dense(topology, weight):
-    """The weight matrix, rows over tails; undirected edges stand in it twice."""
+    """The weight matrix, rows over heads; undirected edges stand in it twice."""
     matrix = weight.new_zeros(topology.num_nodes, topology.num_nodes)
     for (tail, head), w in zip(topology.edge_index.T.tolist(), weight, strict=True):
-        matrix[tail, head] += w
+        matrix[head, tail] += w
         if not topology.directed:
-            matrix[head, tail] += w
+            matrix[tail, head] += w
     return matrix
 
 
@@ -87,9 +87,10 @@ def adjacency(topology):
 
 
 @over(TOPOLOGIES)
-def test_weights_are_positive_on_edges_and_zero_on_padding(build, kind):
+@pytest.mark.parametrize("normalization", ["none", None])
+def test_weights_are_positive_on_edges_and_zero_on_padding(build, kind, normalization):
     topology = build()
-    learner = learner_for(kind, topology)
+    learner = learner_for(kind, topology, normalization=normalization)
     graph = learner(features_on(topology), topology)
     assert graph.topology is topology
     assert bool((graph.weight[topology.edge_mask] > 0).all())

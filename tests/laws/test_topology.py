@@ -201,6 +201,14 @@ def test_nan_leaks_neither_around_borders_nor_to_other_rows():
     assert torch.equal(spoiled, expected)
 
 
+def test_nothing_depends_on_the_orientation_of_an_undirected_edge(undirected):
+    listed = to_edge_list(undirected)
+    turned, x, w = listed.reversed(), signal(listed), weight(listed)
+    assert torch.equal(turned.gradient(x), -listed.gradient(x))
+    assert_same(turned.laplacian(w, x), listed.laplacian(w, x))
+    assert_same(turned.degree(w), listed.degree(w))
+
+
 # ---- differentiation ------------------------------------------------------------------------
 
 
@@ -394,7 +402,8 @@ def test_degree_is_that_of_networkx(topology):
     for e, (tail, head) in enumerate(topology.edge_index.T.tolist()):
         if topology.edge_mask[e]:
             reference.add_edge(tail, head, weight=float(w[e]))
-    degree = reference.out_degree if topology.directed else reference.degree
+    # row i of the weight matrix holds the edges that arrive at i
+    degree = reference.in_degree if topology.directed else reference.degree
     expected = [d for _, d in degree(range(topology.num_nodes), weight="weight")]
     assert_same(topology.degree(w), torch.tensor(expected, dtype=w.dtype))
     incident = topology.incident_sum(w.unsqueeze(-1)).squeeze(-1)
@@ -421,6 +430,18 @@ def test_laplacian_of_both_directions_adds_their_weights(undirected):
     assert torch.equal(both.merged(w), forth + back)
 
 
+def test_both_directions_belong_to_the_same_systems(undirected):
+    a, b = signal(undirected), signal(undirected)
+    expected = undirected.systems.inner(a, b)
+    assert torch.equal(undirected.both_directions().systems.inner(a, b), expected)
+
+
+def test_only_grids_are_lattices(undirected):
+    expected = undirected.shape if isinstance(undirected, Grid) else None
+    assert undirected.lattice == expected
+    assert undirected.both_directions().lattice == expected
+
+
 # ---- grids ----------------------------------------------------------------------------------
 
 
@@ -437,12 +458,20 @@ def test_the_slot_of_offset_and_tail():
 
 def test_a_tent_is_linear_interpolation():
     # on a window of 3 a neighbour lies half way to the border of the tent
-    tent = grid_graph((4, 4), window=3).tent.reshape(4, 16)
+    single, double = torch.empty(0), torch.empty(0, dtype=torch.float64)
+    tent = grid_graph((4, 4), window=3).tent(single).reshape(4, 16)
     assert tent.max(-1).values.tolist() == [0.5, 0.25, 0.5, 0.25]
     line = path_graph(6, lags=3)
-    ramp = line.tent.reshape(3, 6)
+    ramp = line.tent(double).reshape(3, 6)
     assert ramp[:, 0].tolist() == [0.75, 0.5, 0.25]
-    assert not ramp.flatten()[~line.edge_mask].any()
+    assert (tent.dtype, ramp.dtype) == (torch.float32, torch.float64)
+
+
+def test_a_tent_is_a_graph_of_weights_that_both_directions_share(undirected):
+    reference = torch.empty(0, dtype=torch.float64)
+    tent = undirected.tent(reference)
+    assert torch.equal(tent > 0, undirected.edge_mask)
+    assert torch.equal(undirected.both_directions().tent(reference), tent.repeat(2))
 
 
 # ---- batches of graphs ----------------------------------------------------------------------

@@ -1,0 +1,74 @@
+"""Any image network as a network of grid signals."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from .._checks import check_signal, mistake
+from .._typing import Signal
+from ..graph import Topology
+
+
+def image_shape(topology: Topology) -> tuple[int, int]:
+    """Height and width of a two-dimensional lattice.
+
+    Raises:
+        ValueError: the nodes form no image.
+    """
+    shape = topology.lattice
+    if shape is None or len(shape) != 2:
+        raise mistake(
+            f"a {type(topology).__name__} whose lattice is {shape}",
+            "the pixels of an image: a lattice of two axes",
+            "Use grid_graph((height, width)), or PointMLP for nodes without a lattice.",
+        )
+    return shape[0], shape[1]
+
+
+def as_image(signal: Signal, shape: tuple[int, int]) -> Tensor:
+    """`(*batch, height * width, channels)` to `(batch, channels, height, width)`.
+
+    The channels stay last in memory, so nothing is copied.
+    """
+    batch, channels = math.prod(signal.shape[:-2]), signal.shape[-1]
+    return signal.reshape(batch, *shape, channels).permute(0, 3, 1, 2)
+
+
+def as_signal(image: Tensor, batch: tuple[int, ...]) -> Signal:
+    """`(batch, channels, height, width)` to `(*batch, height * width, channels)`."""
+    _, channels, height, width = image.shape
+    return image.permute(0, 2, 3, 1).reshape(*batch, height * width, channels)
+
+
+class OnGrid(nn.Module):
+    r"""Runs an image module on the pixels of a grid signal.
+
+    Args:
+        module: maps `(batch, channels, height, width)` to the same height and width: any network
+            of convolutions.
+
+    Shapes:
+        - **signal:** `(*batch, height * width, channels)`
+        - **output:** `(*batch, height * width, new channels)`
+
+    Raises:
+        ValueError: a topology that is no two-dimensional lattice, a signal on other nodes.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import OnGrid, grid_graph
+        >>> blur = OnGrid(torch.nn.AvgPool2d(3, stride=1, padding=1))
+        >>> blur(torch.rand(20, 3), grid_graph((4, 5))).shape
+        torch.Size([20, 3])
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, signal: Signal, topology: Topology) -> Signal:
+        check_signal(signal, topology.num_nodes)
+        image = as_image(signal, image_shape(topology))
+        return as_signal(self.module(image), tuple(signal.shape[:-2]))

@@ -1,0 +1,136 @@
+"""One stage of a restoration network: look, draw the graph, solve."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .._checks import check_positive_count, mistake
+from .._typing import Signal
+from ..graph import Graph, Topology
+from ..learners import GraphLearner
+from ..problems import DataTerm, start
+
+
+class HeadMixture(nn.Module):
+    r"""$x=\sum_h c_h x_h$ with $c=\mathrm{softmax}(\texttt{logits})$: a learned weighted average.
+
+    The weights sum to one, so that heads that agree are kept: a constant stays constant. (The
+    paper's simple weighted average leaves the sum free.)
+
+    Args:
+        heads: number of heads, at least 2.
+
+    Shapes:
+        - **input:** `(*batch, heads, nodes, channels)`
+        - **output:** `(*batch, nodes, channels)`
+
+    Source:
+        Do et al. 2024, section 5.2.
+    """
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        check_positive_count(heads, "heads")
+        self.logits = nn.Parameter(torch.zeros(heads))
+
+    def forward(self, x: Tensor) -> Signal:
+        c = self.logits.softmax(0).view(-1, 1, 1)
+        return (c * x).sum(-3)
+
+
+class UnrolledBlock(nn.Module):
+    r"""Features, graph and solve of one stage.
+
+    $$f=\mathrm{features}(x),\qquad G_h=\mathrm{learner}(f_h),\qquad
+      \hat x=\bar x+\sum_h c_h\,\mathrm{solve}(y-H\bar x,\;G_h),\qquad
+      x\leftarrow p\,\hat x+(1-p)\,x .$$
+
+    The base $\bar x$ is 0 by default. With a `correction` network it is
+    $\bar x=x+\mathrm{correction}([x,\,m])$, $m$ the mask of observed values: the network proposes,
+    and the solver spreads over the graph what the observation disagrees with.
+
+    Args:
+        features: `(signal, topology) -> (*batch, [heads,] nodes, D)`, such as `GridCNN`.
+        learner: `(features, topology) -> Graph`.
+        solver: `(data, graph, x0) -> signal`: `GTVUnroll`, `GLRUnroll`, ... with the learner's
+            `heads`.
+        correction: `(signal of 2 x channels, topology) -> signal`, or None.
+        residual: initial $p$, learned; None for $p=1$ without a parameter.
+        sweeps: rounds in which `start` spreads the misfit of a base; one reaches every pixel of a
+            mosaic whose samples lie in every window.
+
+    Raises:
+        ValueError: a learner and a solver of different heads; a correction for data whose mask is
+            not known.
+
+    Source:
+        Do et al. 2024, section 5.2 and figure 1; the learned $p$ is from the authors' later code.
+    """
+
+    def __init__(
+        self,
+        features: nn.Module,
+        learner: GraphLearner,
+        solver: nn.Module,
+        *,
+        correction: nn.Module | None = None,
+        residual: float | None = None,
+        sweeps: int = 4,
+    ) -> None:
+        super().__init__()
+        heads = learner.heads
+        if getattr(solver, "heads", heads) != heads:
+            raise mistake(
+                f"a learner with heads={heads} and a solver with heads={solver.heads}",
+                "the same number",
+                "Build features, learner and solver with one value of heads.",
+            )
+        self.features, self.learner, self.solver = features, learner, solver
+        self.correction, self.sweeps = correction, sweeps
+        self.mixture = None if heads is None or heads == 1 else HeadMixture(heads)
+        self.residual = None if residual is None else nn.Parameter(torch.tensor(residual))
+
+    def graph(self, x: Signal, topology: Topology) -> Graph:
+        """The graph this stage draws on the signal `x`."""
+        graph: Graph = self.learner(self.features(x, topology), topology)
+        return graph
+
+    def base(self, data: DataTerm, topology: Topology, x: Signal) -> Signal:
+        """What the solver starts from and corrects: `x` with the network's proposal added."""
+        if self.correction is None:
+            return x
+        if data.observed is None:
+            raise mistake(
+                f"data through {type(data.H).__name__}, which has no mask",
+                "an operator that selects values, so that the network can see which",
+                "Build the block without a correction.",
+            )
+        mask = data.observed.to(x.dtype).expand_as(x)
+        proposal: Signal = self.correction(torch.cat([x, mask], -1), topology)
+        return x + proposal
+
+    def forward(self, data: DataTerm, topology: Topology, x: Signal) -> Signal:
+        """The signal after this stage.
+
+        Args:
+            data: observation; stays the same through all stages.
+            topology: the edges among which the graph is drawn.
+            x: the signal so far.
+        """
+        graph = self.graph(x, topology)
+        base = self.base(data, topology, x)
+        if self.correction is None:
+            x_hat = self._solve(data, graph, x)
+        else:
+            misfit = data.around(base)
+            x_hat = base + self._solve(misfit, graph, start(misfit, topology, self.sweeps))
+        return x_hat if self.residual is None else x + self.residual * (x_hat - x)
+
+    def _solve(self, data: DataTerm, graph: Graph, x0: Signal) -> Signal:
+        if self.learner.heads is None:
+            x: Signal = self.solver(data, graph, x0)
+            return x
+        each = self.solver(data.per_head(), graph, x0.unsqueeze(-3))
+        mixed: Signal = each.squeeze(-3) if self.mixture is None else self.mixture(each)
+        return mixed

@@ -1,0 +1,159 @@
+"""Colour from a mosaic: green first, then the differences to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from .._typing import Signal
+from ..features import BilateralFeatures, GridCNN, OnGrid
+from ..graph import Graph, Topology, grid_graph
+from ..learners import MahalanobisLearner
+from ..operators import SamplingMask
+from ..problems import Interpolation, start
+from ..unroll import GTVUnroll
+from .block import UnrolledBlock
+from .network import UnrolledNetwork
+
+#: Fills an observation: `data -> signal`.
+Interpolator = Callable[[Interpolation], Signal]
+
+
+def green_first(interpolate: Interpolator, data: Interpolation, reference: int = 1) -> Signal:
+    r"""Interpolates one channel, then the differences of all channels to it.
+
+    $$\hat g=\mathrm{interpolate}(y_g),\qquad
+      \hat x=\hat g+\mathrm{interpolate}\big(y-H(\hat g,\dots,\hat g)\big) .$$
+
+    Colours have their edges in common, so the difference of two is smoother than either.
+
+    Args:
+        interpolate: fills an `Interpolation`; called for the reference channel alone, then for
+            all differences at once.
+        data: the mosaic.
+        reference: the channel that is sampled most, green in a Bayer mosaic.
+
+    Shapes:
+        - **output:** `(*batch, nodes, channels)`
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import BayerMosaic, Interpolation, grid_graph, start
+        >>> from gsp_unroll.models import green_first
+        >>> H, window = BayerMosaic(4, 4), grid_graph((4, 4), window=3)
+        >>> data = Interpolation(H, H @ torch.full((16, 3), 0.5))
+        >>> green_first(lambda d: start(d, window), data).unique()
+        tensor([0.5000])
+    """
+    channel = slice(reference, reference + 1)
+    samples, mask = data.backprojected, data.mask[..., channel]
+    green = interpolate(Interpolation(SamplingMask(mask), samples[..., channel]))
+    base = green.expand_as(samples)
+    differences = interpolate(data.around(base))  # type: ignore[arg-type]
+    return base + differences
+
+
+def bilinear(data: Interpolation, shape: tuple[int, int]) -> Signal:
+    """Every missing colour as the tent-weighted mean of its 3x3 neighbours, channel by channel:
+    what a Bayer mosaic calls bilinear."""
+    return start(data, grid_graph(shape, window=3), sweeps=1)
+
+
+def bilateral_graph(
+    x: Signal, topology: Topology, value_scale: float = 5.0, position_scale: float = 1.6
+) -> Graph:
+    """A graph nobody trained: bilateral weights of the image `x`, both directions merged."""
+    features = BilateralFeatures(value_scale, position_scale)(x, topology)
+    learner = MahalanobisLearner(features.shape[-1], init=1.0).to(features)
+    return learner(features, topology).detach()  # type: ignore[no-any-return]
+
+
+class DemosaicNetwork(nn.Module):
+    r"""A small trained demosaicker: colour differences, a base, and one or more graph solves.
+
+    $x^0$ interpolates colour differences (`green_first` of the bilinear start). Each block then
+    adds a convolutional base to it, draws a graph per head, and spreads over it by unrolled total
+    variation what the samples say beyond the base. Samples are kept exactly.
+
+    Args:
+        num_blocks: stages, each with parameters of its own.
+        heads: graphs per stage.
+        features: features per head.
+        width: maps between the convolutions.
+        num_iterations: ADMM iterations per stage.
+        cg_steps: steps of each linear solve.
+        window: neighbourhood of a pixel, odd.
+
+    Shapes:
+        - **data.y:** `(*batch, pixels, 1)`, through a `BayerMosaic` or `ColorMosaic`
+        - **output:** `(*batch, pixels, 3)`
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import BayerMosaic, DemosaicNetwork, Interpolation
+        >>> H = BayerMosaic(8, 8)
+        >>> data = Interpolation(H, H @ torch.rand(2, 64, 3))
+        >>> DemosaicNetwork(heads=2, width=8)(data, (8, 8)).shape
+        torch.Size([2, 64, 3])
+    """
+
+    def __init__(
+        self,
+        num_blocks: int = 1,
+        *,
+        heads: int = 2,
+        features: int = 4,
+        width: int = 16,
+        num_iterations: int = 2,
+        cg_steps: int = 4,
+        window: int = 5,
+    ) -> None:
+        super().__init__()
+        self.window = window
+        self.network = UnrolledNetwork(
+            UnrolledBlock(
+                GridCNN(3, heads * features, num_layers=2, width=width, heads=heads),
+                MahalanobisLearner(features, heads=heads),
+                GTVUnroll(num_iterations, cg_steps, heads=heads),
+                correction=OnGrid(_small_cnn(6, width, 3)),
+                sweeps=1,
+            )
+            for _ in range(num_blocks)
+        )
+
+    def forward(self, data: Interpolation, shape: tuple[int, int]) -> Signal:
+        """The colour image.
+
+        Args:
+            data: the mosaic.
+            shape: height and width in pixels.
+        """
+        x: Signal = self.network(data, self._topology(shape), self._start(data, shape))
+        return x
+
+    def graph(self, data: Interpolation, shape: tuple[int, int]) -> Graph:
+        """The graphs, one per head, that the first stage draws on the colour-difference start."""
+        block = self.network.blocks[0]
+        assert isinstance(block, UnrolledBlock)
+        return block.graph(self._start(data, shape), self._topology(shape))
+
+    def _topology(self, shape: tuple[int, int]) -> Topology:
+        return grid_graph(shape, window=self.window)
+
+    def _start(self, data: Interpolation, shape: tuple[int, int]) -> Signal:
+        return green_first(lambda d: bilinear(d, shape), data)
+
+
+def _small_cnn(in_channels: int, width: int, out_channels: int) -> nn.Sequential:
+    """Three 3x3 convolutions; the last starts at zero, so that training starts from `x^0`."""
+    last = nn.Conv2d(width, out_channels, 3, padding=1, padding_mode="replicate")
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+    return nn.Sequential(
+        nn.Conv2d(in_channels, width, 3, padding=1, padding_mode="replicate"),
+        nn.GELU(),
+        nn.Conv2d(width, width, 3, padding=1, padding_mode="replicate"),
+        nn.GELU(),
+        last,
+    )

@@ -1,0 +1,113 @@
+"""The layers that the laws of unrolling are checked on: a new one joins by a line."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from gsp_unroll.graph import Graph, grid_graph, knn_graph
+from gsp_unroll.learners import MahalanobisLearner
+from gsp_unroll.operators import SamplingMask
+from gsp_unroll.problems import DataTerm, Interpolation, LeastSquares
+from gsp_unroll.unroll import (
+    BoundedMomentum,
+    GLRUnroll,
+    GTVLinearProgramUnroll,
+    GTVUnroll,
+    GuardedCG,
+    HeavyBall,
+    VectorGTVUnroll,
+)
+
+T, K = 3, 4
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer `build(heads)`, the data term it is made for, and what it is known to do."""
+
+    build: Callable
+    data_term: type[DataTerm]
+    #: Entries of parameters that nothing reads, by the end of their name: how many per head.
+    dead: int = 0
+    couples_channels: bool = False
+    row_weights: bool = False
+
+    def layer(self, heads=None, dtype=torch.float64, seed=0):
+        """The layer with every parameter moved a little, so that no two heads or steps agree."""
+        layer = self.build(heads).to(dtype)
+        noise = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for p in layer.parameters():
+                p += 0.1 * p.abs() * torch.rand(p.shape, generator=noise, dtype=torch.float64)
+        return layer
+
+    def graph(self, topology, weight):
+        """The graph that the layer is meant for, from weights on an undirected topology."""
+        graph = Graph.unchecked(topology, topology.mask_edges(weight))
+        return graph.normalized("row") if self.row_weights else graph
+
+    def data(self, mask, y):
+        return self.data_term(SamplingMask(mask), y)
+
+    def __call__(self, layer, mask, y, topology, weight, x0=None):
+        return layer(self.data(mask, y), self.graph(topology, weight), x0)
+
+
+LAYERS = {
+    "GLR, hard": Case(lambda h: GLRUnroll(K, heads=h), Interpolation),
+    "GLR, soft": Case(lambda h: GLRUnroll(K, heads=h, mu=0.7), LeastSquares),
+    "GLR sym, hard": Case(lambda h: GLRUnroll(K, heads=h, normalization="sym"), Interpolation),
+    "GLR sym, soft": Case(
+        lambda h: GLRUnroll(K, heads=h, mu=0.7, normalization="sym"), LeastSquares
+    ),
+    "GLR, heavy ball": Case(
+        lambda h: GLRUnroll(K, heads=h, solver=HeavyBall), Interpolation, dead=1
+    ),
+    "GLR, guarded CG": Case(
+        lambda h: GLRUnroll(K, heads=h, mu=0.7, solver=GuardedCG), LeastSquares
+    ),
+    "GTV, hard": Case(lambda h: GTVUnroll(T, K, heads=h), Interpolation),
+    "GTV, soft": Case(lambda h: GTVUnroll(T, K, heads=h, rho=0.8), LeastSquares),
+    "GTV, heavy ball": Case(
+        lambda h: GTVUnroll(T, K, heads=h, rho=0.8, solver=HeavyBall), LeastSquares, dead=T
+    ),
+    "GTV, guarded CG": Case(lambda h: GTVUnroll(T, K, heads=h, solver=GuardedCG), Interpolation),
+    "vector GTV, hard": Case(
+        lambda h: VectorGTVUnroll(T, K, heads=h), Interpolation, couples_channels=True
+    ),
+    "vector GTV, soft": Case(
+        lambda h: VectorGTVUnroll(T, K, heads=h, rho=0.8), LeastSquares, couples_channels=True
+    ),
+    "linear program": Case(
+        lambda h: GTVLinearProgramUnroll(T, K, heads=h), Interpolation, dead=T, row_weights=True
+    ),
+    "linear program, bounded": Case(
+        lambda h: GTVLinearProgramUnroll(T, K, heads=h, solver=BoundedMomentum),
+        Interpolation,
+        row_weights=True,
+    ),
+    "linear program, guarded CG, undirected": Case(
+        lambda h: GTVLinearProgramUnroll(T, K, heads=h, solver=GuardedCG), Interpolation
+    ),
+}
+
+
+def learned_problems(dtype):
+    """1000 graphs: 20 topologies, 25 sets of features each, 2 heads; features up to 100 in size."""
+    for i in range(20):
+        draw = torch.Generator().manual_seed(i)
+
+        def rand(*shape, draw=draw):
+            return torch.rand(*shape, dtype=dtype, generator=draw)
+
+        if i % 2:
+            topology = knn_graph(rand(20 + i, 2 + i % 3), 3 + i % 4)
+        else:
+            topology = grid_graph((4 + i % 3, 5 + i % 2), window=3 if i % 4 else 5)
+        n, normalization = topology.num_nodes, ("merged", "sym", "none", "row")[i // 2 % 4]
+        scale = 10 ** (3 * rand(25, 1, 1, 1) - 1)
+        features = scale * torch.randn(25, 2, n, 3, dtype=dtype, generator=draw)
+        learner = MahalanobisLearner(3, heads=2, normalization=normalization).to(dtype)
+        mask = rand(25, 1, n, 1) < 0.1 + 0.3 * rand(25, 1, 1, 1)
+        yield topology, features, learner, SamplingMask(mask), rand(25, 1, n, 2)
