@@ -65,7 +65,8 @@ class Systems:
         if self.batch is None:
             return x.amax(-2, keepdim=True)
         lowest = x.new_full((*x.shape[:-2], self.num_graphs, x.shape[-1]), -torch.inf)
-        return lowest.index_reduce(-2, self.batch, x, "amax")
+        graph_of_entry = self.batch.unsqueeze(-1).expand_as(x)
+        return lowest.scatter_reduce(-2, graph_of_entry, x, "amax")
 
     def spread(self, s: PerSystem) -> Signal:
         """Each node's copy of its system's number."""

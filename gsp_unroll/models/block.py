@@ -55,7 +55,8 @@ class UnrolledBlock(nn.Module):
         learner: `(features, topology) -> Graph`.
         solver: `(data, graph, x0) -> signal`: `GTVUnroll`, `GLRUnroll`, ... with the learner's
             `heads`.
-        correction: `(signal of 2 x channels, topology) -> signal`, or None.
+        correction: `(signal of 2 x channels, topology) -> signal`, or None. A bias at its very end
+            has no effect: the solver takes a constant out of a base again.
         residual: initial $p$, learned; None for $p=1$ without a parameter.
         sweeps: rounds in which `start` spreads the misfit of a base; one reaches every pixel of a
             mosaic whose samples lie in every window.

@@ -146,10 +146,12 @@ class DemosaicNetwork(nn.Module):
 
 
 def _small_cnn(in_channels: int, width: int, out_channels: int) -> nn.Sequential:
-    """Three 3x3 convolutions; the last starts at zero, so that training starts from `x^0`."""
-    last = nn.Conv2d(width, out_channels, 3, padding=1, padding_mode="replicate")
+    """Three 3x3 convolutions; the last starts at zero, so that training starts from `x^0`.
+
+    It has no bias: the solver takes any constant out of a base again.
+    """
+    last = nn.Conv2d(width, out_channels, 3, padding=1, padding_mode="replicate", bias=False)
     nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)  # type: ignore[arg-type]
     return nn.Sequential(
         nn.Conv2d(in_channels, width, 3, padding=1, padding_mode="replicate"),
         nn.GELU(),

@@ -176,7 +176,10 @@ class Composition(LinearOperator):
 
     @property
     def systems(self) -> Systems:
-        return self.B.systems.coupled() if self.couples_channels else self.B.systems
+        inner, outer = self.B.systems, self.A.systems
+        if inner.batch is None and self.A.num_inputs == self.num_inputs:
+            inner = outer  # B keeps the nodes, and only A knows which graph each belongs to
+        return inner.coupled() if self.couples_channels else inner
 
     def _apply(self, x: Tensor) -> Tensor:
         return self.A._apply(self.B._apply(x))

@@ -294,7 +294,7 @@ class Blur(LinearOperator):
                 "one odd size per axis",
                 "Pad the kernel with zeros to an odd size.",
             )
-        if float(self.kernel.sum().abs()) < 1e-12:
+        if float(self.kernel.detach().sum().abs()) < 1e-12:
             raise mistake(
                 "a kernel whose values sum to 0",
                 "a kernel with a non-zero sum",

@@ -1,0 +1,236 @@
+"""Laws of the restoration networks: constants, samples, batches, heads, no dead parameter."""
+
+import pytest
+import torch
+from torch import nn
+
+from gsp_unroll import (
+    BayerMosaic,
+    BilateralFeatures,
+    Blur,
+    DemosaicNetwork,
+    DotProductLearner,
+    GLRUnroll,
+    Graph,
+    GridCNN,
+    GTVUnroll,
+    Interpolation,
+    LeastSquares,
+    MahalanobisLearner,
+    OnGrid,
+    PointMLP,
+    SamplingMask,
+    UnrolledBlock,
+    UnrolledNetwork,
+    grid_graph,
+    knn_graph,
+    start,
+)
+from gsp_unroll.graph.convert import to_edge_list
+from gsp_unroll.models import HeadMixture, bilateral_graph, bilinear, green_first
+
+SHAPE = (6, 8)
+NODES = 48
+
+
+def double(*shape):
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def block(heads=2, channels=3, features=PointMLP, solver=None, **arguments):
+    dealt = heads or 1
+    return UnrolledBlock(
+        features(channels, 4 * dealt, width=6, heads=heads),
+        MahalanobisLearner(4, heads=heads, init=0.5),
+        solver or GTVUnroll(num_iterations=2, cg_steps=3, heads=heads, lam=0.05),
+        **arguments,
+    )
+
+
+def randomised(module):
+    """A zero at the start (the last layer of a correction) hides what comes before it."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return module
+
+
+def mosaic(*batch):
+    H = BayerMosaic(*SHAPE)
+    truth = torch.rand(*batch, NODES, 3, dtype=torch.float64)
+    return Interpolation(H, H(truth)), truth
+
+
+def _correction():
+    return nn.Conv2d(6, 3, 3, padding=1, padding_mode="replicate", bias=False)
+
+
+def network_of(kind):
+    if kind == "demosaic":
+        module = DemosaicNetwork(2, heads=2, features=3, width=5, num_iterations=2, cg_steps=3)
+        return module.double(), lambda data: module(data, SHAPE)
+    heads = {"heads": 2, "one head": 1, "no head": None}.get(kind, 2)
+    arguments = {}
+    if kind == "residual":
+        arguments["residual"] = 0.9
+    if kind == "correction":
+        arguments["correction"] = OnGrid(_correction())
+    module = UnrolledNetwork(
+        [block(heads, features=GridCNN, **arguments), block(heads, **arguments)]
+    ).double()
+    topology = grid_graph(SHAPE, window=5)
+    return module, lambda data: module(data, topology)
+
+
+KINDS = ["heads", "one head", "no head", "residual", "correction", "demosaic"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_are_kept(kind):
+    module, restore = network_of(kind)
+    randomised(module)
+    data, truth = mosaic(2)
+    x = restore(data)
+    assert x.shape == truth.shape
+    seen = data.mask.expand_as(x)
+    torch.testing.assert_close(x[seen], truth[seen], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k != "correction"])
+def test_a_constant_is_returned_constant(kind):
+    # a correction is free to propose anything; the demosaicker's starts at zero
+    _, restore = network_of(kind)
+    H = BayerMosaic(*SHAPE)
+    constant = torch.full((NODES, 3), 0.37, dtype=torch.float64)
+    torch.testing.assert_close(
+        restore(Interpolation(H, H(constant))), constant, rtol=0, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_equals_its_members_alone(kind):
+    module, restore = network_of(kind)
+    randomised(module)
+    data, _ = mosaic(3)
+    together = restore(data)
+    for one, y in zip(together, data.y, strict=True):
+        torch.testing.assert_close(restore(Interpolation(data.H, y)), one, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_parameter_entry_moves_the_output(kind):
+    module, restore = network_of(kind)
+    randomised(module)
+    # signals so large and many that no channel stays on one side of a leaky ReLU's bend
+    H, truth = BayerMosaic(*SHAPE), 4 * double(16, NODES, 3)
+    data = Interpolation(H, H(truth))
+    loss = ((restore(data) - truth) * torch.randn_like(truth)).sum()
+    names, parameters = zip(*module.named_parameters(), strict=True)
+    for name, gradient in zip(names, torch.autograd.grad(loss, parameters), strict=True):
+        assert bool((gradient.abs() > 1e-10).all()), name
+
+
+@pytest.mark.parametrize("learner", [MahalanobisLearner, DotProductLearner])
+def test_grid_equals_edge_list(learner):
+    grid = grid_graph(SHAPE, window=5)
+    edges = to_edge_list(grid)
+    stage = UnrolledBlock(
+        PointMLP(3, 8, width=6, heads=2), learner(4, heads=2), GTVUnroll(2, 3, heads=2)
+    ).double()
+    data, truth = mosaic(2)
+    x0 = start(data, grid)
+    for x in (truth, x0):
+        torch.testing.assert_close(
+            stage(data, grid, x), stage(data, edges, x), rtol=1e-12, atol=1e-12
+        )
+
+
+def test_a_point_cloud_is_restored_with_the_same_block():
+    points = double(40, 3)
+    stage = block(solver=GTVUnroll(2, 3, heads=2, rho=1.0)).double()
+    topology = knn_graph(points, k=5)
+    data = LeastSquares(SamplingMask(torch.ones(40, dtype=torch.bool)), points)
+    x = UnrolledNetwork([stage])(data, topology)
+    x.square().sum().backward()
+    assert x.shape == points.shape
+    assert all(bool(p.grad.isfinite().all()) for p in stage.parameters())
+
+
+def test_head_weights_sum_to_one():
+    mixture = randomised(HeadMixture(4)).double()
+    same = double(1, 5, 2).expand(4, 5, 2)
+    torch.testing.assert_close(mixture(same), same[0])
+
+
+def test_green_first_adds_differences_to_green():
+    data, _ = mosaic()
+    window = grid_graph(SHAPE, window=3)
+
+    def fill(d):
+        return start(d, window)
+
+    x = green_first(fill, data)
+    green = fill(data)[:, 1:2]
+    torch.testing.assert_close(x[:, 1:2], green)
+    red = data.y - green  # red minus green at the pixels that see red
+    sees_red = data.mask[:, :1]
+    filled = fill(Interpolation(SamplingMask(sees_red), torch.where(sees_red, red, 0)))
+    torch.testing.assert_close(x[:, :1], green + filled)
+
+
+def test_bilinear_is_the_mean_of_the_nearest_samples():
+    data, truth = mosaic()
+    x = bilinear(data, SHAPE).reshape(*SHAPE, 3)
+    image = truth.reshape(*SHAPE, 3)
+    torch.testing.assert_close(x[2, 3, 0], (image[2, 2, 0] + image[2, 4, 0]) / 2)
+    torch.testing.assert_close(x[3, 3, 0], image[2:5:2, 2:5:2, 0].mean())
+    cross = (image[1, 2, 1] + image[3, 2, 1] + image[2, 1, 1] + image[2, 3, 1]) / 4
+    torch.testing.assert_close(x[2, 2, 1], cross)
+
+
+def test_bilateral_graph_is_the_bilateral_weight():
+    topology = grid_graph(SHAPE, window=3)
+    x = torch.rand(NODES, 3)
+    graph = bilateral_graph(x, topology, value_scale=2.0, position_scale=0.5)
+    tail, head = topology.edge_index
+    at = torch.stack([torch.arange(NODES) // 8, torch.arange(NODES) % 8], -1).float()
+    distance = 4 * (x[tail] - x[head]).square().sum(-1) + 0.25 * (at[tail] - at[head]).square().sum(
+        -1
+    )
+    expected = Graph(topology, (-distance).exp()).normalized("merged")
+    torch.testing.assert_close(graph.weight, expected.weight)
+    assert not graph.weight.requires_grad
+
+
+def test_iterates_end_with_the_result():
+    module, _ = network_of("heads")
+    data, _ = mosaic()
+    topology = grid_graph(SHAPE, window=5)
+    *_, last = module.iterates(data, topology)
+    assert torch.equal(last, module(data, topology))
+
+
+def test_learned_graphs_can_be_looked_at():
+    network = DemosaicNetwork(heads=2, width=4).double()
+    data, _ = mosaic()
+    graph = network.graph(data, SHAPE)
+    assert graph.weight.shape == (2, grid_graph(SHAPE, window=5).num_edges)
+    assert bool((graph.weight >= 0).all())
+
+
+def test_mistakes():
+    with pytest.raises(ValueError, match=r"Got a learner with heads=2 .* Expected the same number"):
+        UnrolledBlock(PointMLP(3, 8, heads=2), MahalanobisLearner(4, heads=2), GLRUnroll(3))
+    with pytest.raises(ValueError, match=r"Got no block\. Expected at least one"):
+        UnrolledNetwork([])
+    blurred = LeastSquares(Blur(SHAPE, torch.ones(3, 3)), torch.rand(NODES, 3))
+    stage = UnrolledBlock(
+        PointMLP(3, 4),
+        MahalanobisLearner(4),
+        GTVUnroll(2, 3, rho=1.0),
+        correction=OnGrid(nn.Conv2d(6, 3, 1)),
+    )
+    with pytest.raises(ValueError, match=r"Got data through Blur.* Expected an operator"):
+        stage(blurred, grid_graph(SHAPE), torch.rand(NODES, 3))
+    with pytest.raises(ValueError, match=r"whose nodes form no lattice"):
+        BilateralFeatures(1.0, 1.0)(torch.rand(9, 3), knn_graph(torch.rand(9, 2), k=2))
