@@ -14,6 +14,7 @@ from torch import Tensor
 from .._checks import mistake
 from .._typing import EdgeSignal, Signal, Weight
 from ._autograd import linear_pair
+from ._opaque import as_last, on_edges, on_nodes, opaque, per_edge
 from .topology import Topology
 
 Offset = tuple[int, ...]
@@ -168,30 +169,35 @@ class Grid(Topology):
     def mask_edges(self, w: Weight) -> Weight:
         return linear_pair(self._keep_edges, self._keep_edges, w)
 
+    @opaque(on_edges)
     def _lift_tail(self, x: Signal) -> EdgeSignal:
         lattice, (z, slots) = self._on_lattice(x), self._new_edges(x, x.shape[-1])
         for k, (at_tail, _) in self._regions():
             slots[self._slot(k, at_tail)] = lattice[at_tail]
         return z
 
+    @opaque(on_edges)
     def _lift_head(self, x: Signal) -> EdgeSignal:
         lattice, (z, slots) = self._on_lattice(x), self._new_edges(x, x.shape[-1])
         for k, (at_tail, at_head) in self._regions():
             slots[self._slot(k, at_tail)] = lattice[at_head]
         return z
 
+    @opaque(on_nodes)
     def _tail_sum(self, z: EdgeSignal) -> Signal:
         slots, (y, lattice) = self._on_slots(z), self._new_nodes(z)
         for k, (at_tail, _) in self._regions():
             lattice[at_tail] += slots[self._slot(k, at_tail)]
         return y
 
+    @opaque(on_nodes)
     def _head_sum(self, z: EdgeSignal) -> Signal:
         slots, (y, lattice) = self._on_slots(z), self._new_nodes(z)
         for k, (at_tail, at_head) in self._regions():
             lattice[at_head] += slots[self._slot(k, at_tail)]
         return y
 
+    @opaque(as_last)
     def _keep_edges(self, w: Weight) -> Weight:
         kept = torch.zeros_like(w, memory_format=torch.contiguous_format)
         source, target = self._on_slots(w.unsqueeze(-1)), self._on_slots(kept.unsqueeze(-1))
@@ -209,12 +215,14 @@ class Grid(Topology):
     def divergence(self, z: EdgeSignal) -> Signal:
         return linear_pair(self._divergence, self._gradient, z)
 
+    @opaque(on_edges)
     def _gradient(self, x: Signal) -> EdgeSignal:
         lattice, (z, slots) = self._on_lattice(x), self._new_edges(x, x.shape[-1])
         for k, (at_tail, at_head) in self._regions():
             slots[self._slot(k, at_tail)] = lattice[at_head] - lattice[at_tail]
         return z
 
+    @opaque(on_nodes)
     def _divergence(self, z: EdgeSignal) -> Signal:
         slots, (y, lattice) = self._on_slots(z), self._new_nodes(z)
         for k, (at_tail, at_head) in self._regions():
@@ -223,6 +231,7 @@ class Grid(Topology):
             lattice[at_tail] -= flow
         return y
 
+    @opaque(as_last)
     def _laplacian(self, w: Weight, x: Signal) -> Signal:
         weights = self._on_slots(w.unsqueeze(-1))
         signal, (y, lattice) = self._on_lattice(x), self._new_nodes(x)
@@ -232,6 +241,7 @@ class Grid(Topology):
             lattice[at_tail] -= flow
         return y
 
+    @opaque(per_edge)
     def _edge_energy(self, x: Signal, g: Signal) -> Weight:
         first, second = self._on_lattice(x), self._on_lattice(g)
         e, slots = self._new_edges(x, 1)

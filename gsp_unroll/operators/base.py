@@ -177,8 +177,9 @@ class Composition(LinearOperator):
     @property
     def systems(self) -> Systems:
         inner, outer = self.B.systems, self.A.systems
-        if inner.batch is None and self.A.num_inputs == self.num_inputs:
-            inner = outer  # B keeps the nodes, and only A knows which graph each belongs to
+        keeps_nodes = isinstance(self.B, SelfAdjoint) or self.A.num_inputs == self.B.num_inputs
+        if inner.batch is None and keeps_nodes:
+            inner = outer  # only A knows which graph each node belongs to
         return inner.coupled() if self.couples_channels else inner
 
     def _apply(self, x: Tensor) -> Tensor:

@@ -303,7 +303,8 @@ def test_operators_on_a_batch_of_graphs_know_which_node_is_whose():
     topology = EdgeList(edges((0, 3), (1, 2)), 4, batch)
     L = Laplacian(weighted(topology))
     mask = SamplingMask(bools(4, 1))
-    for A in (L, L.T, L.gram, L + mask, mask + L, mask @ L, L.scaled(2.0), Gradient(topology)):
+    sums, products = (L + mask, mask + L), (mask @ L, L @ mask, L @ Identity(), L.T @ L)
+    for A in (L, L.T, L.gram, L.scaled(2.0), Gradient(topology), *sums, *products):
         assert torch.equal(A.systems.batch, batch)
         assert A.systems.num_graphs == 2
 
