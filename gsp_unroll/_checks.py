@@ -32,14 +32,19 @@ def check_signal(x: Tensor, num_nodes: int | None, name: str = "signal") -> None
     raise mistake(f"a {name} of shape {tuple(x.shape)}", f"{num_nodes} on axis -2", advice)
 
 
-def check_same_kind(x: Tensor, reference: Tensor, name: str, reference_name: str) -> None:
-    """`x` and `reference` live on one device and share a dtype."""
+def check_same_device(x: Tensor, reference: Tensor, name: str, reference_name: str) -> None:
+    """`x` and `reference` live on one device."""
     if x.device != reference.device:
         raise mistake(
             f"{name} on {x.device}",
             f"the device of {reference_name}, {reference.device}",
             f"Move one of them, e.g. with .to('{reference.device}').",
         )
+
+
+def check_same_kind(x: Tensor, reference: Tensor, name: str, reference_name: str) -> None:
+    """`x` and `reference` live on one device and share a dtype."""
+    check_same_device(x, reference, name, reference_name)
     if x.dtype != reference.dtype:
         raise mistake(
             f"{name} of dtype {x.dtype}",

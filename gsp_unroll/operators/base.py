@@ -8,7 +8,7 @@ from typing import overload
 
 from torch import Tensor
 
-from .._checks import check_signal, mistake
+from .._checks import check_same_device, check_signal, mistake
 from .._typing import Mask
 from ..graph import Systems
 
@@ -80,6 +80,11 @@ class LinearOperator(ABC):
         """`factor * A`; a tensor must broadcast against signals, e.g. `(heads, 1, 1)`."""
         return Scaled(self, factor)
 
+    def per_head(self) -> LinearOperator:
+        """The operator for signals with a head axis before the nodes: numbers of its own that carry
+        batch axes move those in front of it."""
+        return self
+
     @property
     def T(self) -> LinearOperator:
         """The adjoint."""
@@ -136,6 +141,9 @@ class Adjoint(LinearOperator):
     def systems(self) -> Systems:
         return self.A.systems
 
+    def per_head(self) -> LinearOperator:
+        return Adjoint(self.A.per_head())
+
     def _apply(self, x: Tensor) -> Tensor:
         return self.A._apply_adjoint(x)
 
@@ -181,6 +189,9 @@ class Composition(LinearOperator):
         if inner.batch is None and keeps_nodes:
             inner = outer  # only A knows which graph each node belongs to
         return inner.coupled() if self.couples_channels else inner
+
+    def per_head(self) -> LinearOperator:
+        return Composition(self.A.per_head(), self.B.per_head())
 
     def _apply(self, x: Tensor) -> Tensor:
         return self.A._apply(self.B._apply(x))
@@ -244,6 +255,9 @@ class Sum(LinearOperator):
     def systems(self) -> Systems:
         return self.A.systems.joined(self.B.systems)
 
+    def per_head(self) -> LinearOperator:
+        return Sum(self.A.per_head(), self.B.per_head())
+
     def _apply(self, x: Tensor) -> Tensor:
         return self.A._apply(x) + self.B._apply(x)
 
@@ -273,6 +287,12 @@ class Scaled(LinearOperator):
     def systems(self) -> Systems:
         return self.A.systems
 
+    def per_head(self) -> LinearOperator:
+        factor = self.factor
+        return Scaled(
+            self.A.per_head(), with_head_axis(factor) if isinstance(factor, Tensor) else factor
+        )
+
     def _apply(self, x: Tensor) -> Tensor:
         return self.factor * self.A._apply(x)
 
@@ -290,5 +310,14 @@ class Scaled(LinearOperator):
         return None if d is None or negative else self.factor * d
 
 
+def with_head_axis(numbers: Tensor) -> Tensor:
+    """`(*batch, nodes, channels)` to `(*batch, 1, nodes, channels)`; without a batch, as it is."""
+    return numbers.unsqueeze(-3) if numbers.ndim > 2 else numbers
+
+
 def _add(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    return None if a is None or b is None else a + b
+    if a is None or b is None:
+        return None
+    if a.ndim and b.ndim:  # a scalar joins any device
+        check_same_device(a, b, "an operator", "the one it is added to")
+    return a + b

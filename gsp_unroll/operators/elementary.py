@@ -11,7 +11,7 @@ from torch import Tensor
 from .._checks import check_same_kind, check_signal
 from .._typing import Mask
 from ..graph import linear_pair
-from .base import Gram, LinearOperator, Selection, SelfAdjoint
+from .base import Gram, LinearOperator, Selection, SelfAdjoint, with_head_axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +66,9 @@ class Diagonal(SelfAdjoint):
         check_signal(self.d, None, "diagonal")
         object.__setattr__(self, "num_inputs", self.d.shape[-2])
         object.__setattr__(self, "num_outputs", self.d.shape[-2])
+
+    def per_head(self) -> LinearOperator:
+        return Diagonal(with_head_axis(self.d))
 
     def _apply(self, x: Tensor) -> Tensor:
         check_same_kind(x, self.d, "a signal", "the diagonal")

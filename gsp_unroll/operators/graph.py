@@ -145,12 +145,14 @@ class Laplacian(LinearOperator):
 
     def _apply(self, x: Signal) -> Signal:
         if self.normalization == "sym":
+            check_same_kind(x, self.scale, "a signal", "the edge weights")
             return self.scale * self._combinatorial(self.scale * x)
         y = self._combinatorial(x)
         return self.scale * y if self.normalization == "rw" else y
 
     def _apply_adjoint(self, y: Signal) -> Signal:
         if self.normalization == "rw":
+            check_same_kind(y, self.scale, "a signal", "the edge weights")
             return self._combinatorial(self.scale * y)
         return self._apply(y)
 

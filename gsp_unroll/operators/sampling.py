@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .._checks import check_positive_count, mistake
+from .._checks import check_positive_count, check_same_device, mistake
 from .._typing import Mask, Signal
 from ..graph import Topology, grid_graph
-from .base import Gram, LinearOperator, Selection, SelfAdjoint
+from .base import Gram, LinearOperator, Selection, SelfAdjoint, with_head_axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +57,9 @@ class SamplingMask(SelfAdjoint, Selection):
     def observed(self) -> Mask:
         return self.mask
 
+    def per_head(self) -> LinearOperator:
+        return SamplingMask(with_head_axis(self.mask))
+
     def _apply(self, x: Signal) -> Signal:
         if self.mask.shape[-1] not in (1, x.shape[-1]):
             raise mistake(
@@ -64,7 +67,7 @@ class SamplingMask(SelfAdjoint, Selection):
                 f"{self.mask.shape[-1]}, as in the mask",
                 "Give one mask for all channels, (nodes,), or one per channel.",
             )
-        _check_device(x, self.mask, "the mask")
+        check_same_device(x, self.mask, "a signal", "the mask")
         return torch.where(self.mask, x, 0)
 
     def diagonal(self) -> Tensor | None:
@@ -139,7 +142,7 @@ class ColorMosaic(Selection):
                 f"{self.num_channels}",
                 "Channels come last: (nodes, channels).",
             )
-        _check_device(x, self.color, "the colour filter")
+        check_same_device(x, self.color, "a signal", "the colour filter")
         # gather, not a product with a mask: what is not seen may be NaN
         return x.gather(-1, self.color.unsqueeze(-1).expand(*x.shape[:-1], 1))
 
@@ -150,7 +153,7 @@ class ColorMosaic(Selection):
                 "1: what each node sees",
                 "Take the mosaic of a full image x with H @ x.",
             )
-        _check_device(y, self.color, "the colour filter")
+        check_same_device(y, self.color, "a signal", "the colour filter")
         return torch.where(self.observed, y, 0)
 
 
@@ -250,11 +253,11 @@ class Downsample(Selection):
         return mask.index_fill(0, self._kept, True)
 
     def _apply(self, x: Signal) -> Signal:
-        _check_device(x, self._kept, "the lattice (its device= argument)")
+        check_same_device(x, self._kept, "a signal", "the lattice (its device= argument)")
         return x.index_select(-2, self._kept)
 
     def _apply_adjoint(self, y: Signal) -> Signal:
-        _check_device(y, self._kept, "the lattice (its device= argument)")
+        check_same_device(y, self._kept, "a signal", "the lattice (its device= argument)")
         zero = y.new_zeros(*y.shape[:-2], math.prod(self.shape), y.shape[-1])
         return zero.index_copy(-2, self._kept, y)
 
@@ -317,12 +320,12 @@ class Blur(LinearOperator):
 
     def _apply(self, x: Signal) -> Signal:
         lattice, kappa = self._taps
-        _check_device(x, kappa, "the kernel")
+        check_same_device(x, kappa, "a signal", "the kernel")
         return x + lattice.tail_sum(kappa.to(x.dtype) * lattice.gradient(x))
 
     def _apply_adjoint(self, y: Signal) -> Signal:
         lattice, kappa = self._taps
-        _check_device(y, kappa, "the kernel")
+        check_same_device(y, kappa, "a signal", "the kernel")
         return y + lattice.divergence(kappa.to(y.dtype) * lattice.lift(y)[0])
 
     @property
@@ -334,13 +337,3 @@ class Blur(LinearOperator):
         row_sum = own + lattice.tail_sum(others)
         bound = own * row_sum + lattice.head_sum(others * lattice.lift(row_sum)[0])
         return Gram(self, bound)
-
-
-def _check_device(x: Tensor, reference: Tensor, name: str) -> None:
-    """Numbers of another dtype join; numbers on another device do not."""
-    if x.device != reference.device:
-        raise mistake(
-            f"a signal on {x.device}",
-            f"the device of {name}, {reference.device}",
-            f"Move it with .to('{reference.device}'), or build the operator on '{x.device}'.",
-        )

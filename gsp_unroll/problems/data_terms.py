@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from .._checks import check_signal, mistake
+from .._checks import check_same_device, check_same_kind, check_signal, mistake
 from .._typing import Mask, PerSystem, Signal
 from ..graph import Systems, safe_reciprocal
 from ..operators import LinearOperator, Selection, SelfAdjoint
@@ -63,11 +62,12 @@ class DataTerm(ABC):
 
     def around(self, base: Signal) -> DataTerm:
         """The same term for `x - base`: the observation becomes `y - H base`."""
+        check_same_kind(base, self.y, "the base", "the observation")
         return replace(self, y=self.y - self.H(base))
 
     def per_head(self) -> DataTerm:
         """The same term with an axis of length 1 for the heads before the nodes."""
-        return replace(self, H=_per_head(self.H), y=self.y.unsqueeze(-3))
+        return replace(self, H=self.H.per_head(), y=self.y.unsqueeze(-3))
 
     def estimate(self) -> tuple[Signal, Mask]:
         r"""A first value where the observation reaches, $H^\top y\,/\,H^\top H\mathbf 1$, and where
@@ -78,25 +78,6 @@ class DataTerm(ABC):
             return t, mask
         reach = self.H.T(self.H(torch.ones_like(t)))
         return t * safe_reciprocal(reach), reach > torch.finfo(t.dtype).eps
-
-
-def _per_head(H: LinearOperator) -> LinearOperator:
-    """`H` for signals with a head axis: batch axes of its own numbers move in front of it."""
-    moved: dict[str, Any] = {}
-    names: list[str] = [f.name for f in fields(H)] if is_dataclass(H) else []
-    for name in names:
-        value = getattr(H, name, None)
-        if isinstance(value, LinearOperator):
-            part = _per_head(value)
-            if part is not value:
-                moved[name] = part
-        elif name in _NUMBERS_OF_NODES and isinstance(value, Tensor) and value.ndim > 2:
-            moved[name] = value.unsqueeze(-3)
-    return replace(H, **moved) if moved else H  # type: ignore[type-var]
-
-
-#: Fields of operators that broadcast against signals and may carry batch axes.
-_NUMBERS_OF_NODES = ("mask", "d", "factor")
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,6 +191,7 @@ class Pinned(SelfAdjoint):
         return self.Q.systems
 
     def _apply(self, x: Signal) -> Signal:
+        check_same_device(x, self.mask, "a signal", "the observation")
         return torch.where(self.mask, x, self.Q._apply(torch.where(self.mask, 0, x)))
 
     def diagonal(self) -> Tensor | None:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .._checks import mistake
+from .._checks import check_same_kind, mistake
 from .._typing import EdgeSignal, PerSystem, Signal
 from ..graph import Graph, Systems
 from ..operators import Diagonal, Gradient, Laplacian, LinearOperator
@@ -126,7 +126,12 @@ class GraphPrior(Prior):
         return Laplacian(self.graph)
 
     def pull_back(self, z: EdgeSignal) -> Signal:
+        check_same_kind(z, self.w, "a signal", "the edge weights")
         return self.graph.topology.divergence(self.w * z)
+
+    def __call__(self, x: Signal) -> PerSystem:
+        check_same_kind(x, self.w, "a signal", "the edge weights")
+        return super().__call__(x)
 
     @property
     def w(self) -> EdgeSignal:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .._checks import check_same_kind, mistake
+from .._checks import check_same_kind, check_signal, mistake
 from .._typing import EdgeSignal, PerSystem, Signal
 from .data_terms import DataTerm
 from .priors import Prior
@@ -35,13 +35,17 @@ class Problem:
     data: DataTerm
     prior: Prior
 
+    @property
+    def num_nodes(self) -> int:
+        """Nodes of the signal that is restored."""
+        n = self.data.H.num_inputs
+        return self.data.y.shape[-2] if n is None else n
+
     def __post_init__(self) -> None:
-        ours, theirs = self.data.H.num_inputs, self.prior.K.num_inputs
-        if ours is None:
-            ours = self.data.y.shape[-2]
-        if theirs is not None and ours != theirs:
+        theirs = self.prior.K.num_inputs
+        if theirs is not None and self.num_nodes != theirs:
             raise mistake(
-                f"data on {ours} nodes and a prior on {theirs}",
+                f"data on {self.num_nodes} nodes and a prior on {theirs}",
                 "the same nodes",
                 "Build the graph and the forward operator for one signal.",
             )
@@ -50,7 +54,13 @@ class Problem:
             check_same_kind(self.data.y, graph.weight, "the observation", "the edge weights")
 
     def objective(self, x: Signal) -> PerSystem:
-        """The value of the problem at `x`, one number per independent system."""
+        """The value of the problem at `x`, one number per independent system.
+
+        Raises:
+            ValueError: a signal on other nodes, of another dtype or on another device.
+        """
+        check_signal(x, self.num_nodes)
+        check_same_kind(x, self.data.y, "a signal", "the observation")
         return self.data.value(x, self.prior.systems) + self.prior(x)
 
     def duality_gap(self, x: Signal, *candidates: EdgeSignal) -> PerSystem:

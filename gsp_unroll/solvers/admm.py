@@ -12,7 +12,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._checks import check_positive, check_positive_count, mistake
+from .._checks import (
+    check_positive,
+    check_positive_count,
+    check_same_kind,
+    check_signal,
+    mistake,
+)
 from .._typing import EdgeSignal, PerSystem, Signal
 from ..operators import LinearOperator
 from ..problems import DataTerm, GraphPrior, Prior, Problem, start
@@ -127,9 +133,13 @@ class ADMM:
                 zeros.
 
         Raises:
-            ValueError: an observation or start that is not finite where it is read.
+            ValueError: an observation or start that is not finite where it is read; a start on
+                other nodes, of another dtype or on another device.
         """
         data, prior = problem.data, problem.prior
+        if x0 is not None:
+            check_signal(x0, problem.num_nodes, "start")
+            check_same_kind(x0, data.y, "the start x0", "the observation")
         check_finite(data.backprojected, "observation")
         x0 = self._start(problem) if x0 is None else x0
         check_finite(x0, "start")
@@ -198,7 +208,7 @@ def _penalty(problem: Problem) -> float | Tensor:
     """The default penalty: shifting the signal, or scaling it together with the prior, leaves the
     iteration alike."""
     value, known = problem.data.estimate()
-    seen = value[known]
+    seen = value[known.expand_as(value)]
     spread = float(seen.amax() - seen.amin()) if seen.numel() else 0.0
     if spread == 0:
         return 1.0

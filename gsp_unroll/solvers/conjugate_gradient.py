@@ -139,10 +139,10 @@ class ConjugateGradient:
                 f"the nodes and channels of the right-hand side, {tuple(b.shape)}",
                 "Leave x0 out to start from zero.",
             )
+        systems, preconditioner = A.systems, jacobi(A.diagonal())
+        state = cg_start(A, b, x0, preconditioner)  # the operator checks shape and device
         check_finite(b, "right-hand side")
         check_finite(x0, "start")
-        systems, preconditioner = A.systems, jacobi(A.diagonal())
-        state = cg_start(A, b, x0, preconditioner)
         b_norm, r_norm = _norm(systems, b), _norm(systems, state.r)
         size = torch.where(b_norm > 0, b_norm, r_norm)
         target = self.rtol * size
