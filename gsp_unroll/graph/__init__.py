@@ -2,11 +2,13 @@
 
 from ._autograd import linear_pair
 from .both_directions import BothDirections
-from .build import grid_graph, knn_graph, path_graph, product_graph, radius_graph
-from .convert import from_edge_index, from_pyg, to_pyg
+from .convert import from_edge_index, from_pyg, to_edge_list, to_pyg
 from .edge_list import EdgeList
 from .graph import Graph, Normalization, safe_reciprocal, safe_reciprocal_root
 from .grid import Grid
+from .lattices import grid_graph, path_graph
+from .points import knn_graph, radius_graph
+from .product import product_graph
 from .systems import Systems
 from .topology import Topology
 
@@ -28,5 +30,6 @@ __all__ = [
     "radius_graph",
     "safe_reciprocal",
     "safe_reciprocal_root",
+    "to_edge_list",
     "to_pyg",
 ]

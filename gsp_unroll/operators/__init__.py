@@ -1,9 +1,10 @@
 """Linear operators with exact adjoints."""
 
 from .base import Adjoint, Composition, Gram, LinearOperator, Scaled, Selection, SelfAdjoint, Sum
+from .blur import Blur
 from .elementary import Diagonal, Identity, MatrixFree
 from .graph import Adjacency, Gradient, Incidence, Laplacian
-from .sampling import BayerMosaic, Blur, ColorMosaic, Downsample, SamplingMask
+from .sampling import BayerMosaic, ColorMosaic, Downsample, SamplingMask
 
 __all__ = [
     "Adjacency",

@@ -9,9 +9,9 @@ from gsp_unroll.learners import DotProductLearner, GraphLearner, MahalanobisLear
 
 GRID = grid_graph((2, 3))
 NETWORKS = {
-    "grid cnn": (GridCNN, (2, 3)),
-    "edge conv": (EdgeConvFeatures, GRID),
-    "temporal": (CausalTemporalConv, 2),
+    "grid cnn": (GridCNN, {}),
+    "edge conv": (EdgeConvFeatures, {}),
+    "temporal": (CausalTemporalConv, {"places": 3}),
 }
 
 
@@ -135,9 +135,9 @@ def test_kernel_size():
 
 @pytest.fixture(params=NETWORKS.values(), ids=NETWORKS.keys())
 def network(request):
-    kind, structure = request.param
-    module = kind(2, 4, width=3)
-    return lambda x: module(x, structure)
+    kind, own = request.param
+    module = kind(2, 4, width=3, **own)
+    return lambda x: module(x, GRID)
 
 
 def test_signal_of_another_number_of_channels(network):
@@ -162,7 +162,7 @@ def test_signal_on_other_nodes(network):
 
 @pytest.mark.parametrize("shape", [(6,), (1, 2, 3)])
 def test_grid_cnn_on_another_kind_of_lattice(shape):
-    with refuses("a Grid whose lattice is", "a lattice of two axes", "PointMLP"):
+    with refuses("a Grid whose lattice is", "the pixels of an image", "PointMLP"):
         GridCNN(2, 4)(torch.rand(6, 2), grid_graph(shape))
 
 
