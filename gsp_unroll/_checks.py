@@ -10,17 +10,22 @@ def mistake(got: str, expected: str, advice: str) -> ValueError:
     return ValueError(f"Got {got}. Expected {expected}. {advice}")
 
 
+def _a(name: str) -> str:
+    """The name with its article."""
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
+
+
 def check_signal(x: Tensor, num_nodes: int | None, name: str = "signal") -> None:
     """A floating-point tensor `(*batch, nodes, channels)` on the right number of nodes."""
     if x.ndim < 2:
         raise mistake(
-            f"a {name} of shape {tuple(x.shape)}",
+            f"{_a(name)} of shape {tuple(x.shape)}",
             "(*batch, nodes, channels)",
             "Add a channel axis with x.unsqueeze(-1).",
         )
     if not x.is_floating_point():
         raise mistake(
-            f"a {name} of dtype {x.dtype}",
+            f"{_a(name)} of dtype {x.dtype}",
             "float32 or float64",
             "Convert it first, e.g. x.float() / 255 for 8-bit images.",
         )
@@ -29,7 +34,7 @@ def check_signal(x: Tensor, num_nodes: int | None, name: str = "signal") -> None
     advice = f"Check that the signal and the graph describe the same {num_nodes} nodes."
     if x.shape[-1] == num_nodes:
         advice = "It looks transposed: channels come last. Use x.transpose(-1, -2)."
-    raise mistake(f"a {name} of shape {tuple(x.shape)}", f"{num_nodes} on axis -2", advice)
+    raise mistake(f"{_a(name)} of shape {tuple(x.shape)}", f"{num_nodes} on axis -2", advice)
 
 
 def check_same_device(x: Tensor, reference: Tensor, name: str, reference_name: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -91,7 +90,7 @@ class Grid(Topology):
     def num_edges(self) -> int:
         return len(self.offsets) * self.num_nodes
 
-    @cached_property
+    @property
     def edge_index(self) -> Tensor:
         node = torch.arange(self.num_nodes).reshape(self.shape)
         slots = (len(self.offsets), *self.shape)
@@ -101,10 +100,9 @@ class Grid(Topology):
             head[k][at_tail[1:-1]] = node[at_head[1:-1]]
         return torch.stack([tail.reshape(-1), head.reshape(-1)])
 
-    @cached_property
+    @property
     def edge_mask(self) -> Tensor:
-        tail, head = self.edge_index
-        return torch.ne(tail, head)
+        return self._keep_edges(torch.ones(self.num_edges)) > 0
 
     def tent(self, reference: Tensor) -> Weight:
         """`prod over axes of (1 - |o| / (reach + 1))`: linear interpolation on the window."""

@@ -67,6 +67,16 @@ class UnrolledBlock(nn.Module):
 
     Source:
         Do et al. 2024, section 5.2 and figure 1; the learned $p$ is from the authors' later code.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import GLRUnroll, Interpolation, MahalanobisLearner, PointMLP
+        >>> from gsp_unroll import SamplingMask, UnrolledBlock, path_graph, start
+        >>> block = UnrolledBlock(PointMLP(1, 4), MahalanobisLearner(4), GLRUnroll(cg_steps=5))
+        >>> y, topology = torch.tensor([[1.0], [torch.nan], [3.0]]), path_graph(3)
+        >>> data = Interpolation(SamplingMask(~y.isnan()), y)
+        >>> block(data, topology, start(data, topology)).shape
+        torch.Size([3, 1])
     """
 
     def __init__(

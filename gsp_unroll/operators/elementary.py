@@ -95,7 +95,8 @@ class MatrixFree(LinearOperator):
     Args:
         apply: `x -> A x` on `(*batch, nodes, channels)`.
         adjoint: `y -> A' y`.
-        num_inputs, num_outputs: node counts, checked when given.
+        num_inputs: nodes of `x`, checked when given.
+        num_outputs: nodes of `A x`, checked when given.
         couples_channels: True when the map mixes channels.
         gram_majorizer: a diagonal `D >= 0` with `A'A <= 2 D`, needed by the bounded learned solve
             when this is a forward operator.

@@ -168,8 +168,10 @@ class BayerMosaic(ColorMosaic):
     r"""The Bayer filter: red, green or blue per pixel, in one of its four phases.
 
     Args:
-        height, width: pixels.
+        height: pixels from top to bottom.
+        width: pixels from left to right.
         phase: colours of the top left 2x2 pixels, row by row: RGGB, BGGR, GRBG or GBRG.
+        device: where the signals will be.
 
     Raises:
         ValueError: another phase.

@@ -9,7 +9,13 @@ from .._typing import PerSystem, Signal
 
 
 class Status(Enum):
-    """Why a solver stopped. The value is a sentence: what happened, and what helps."""
+    """Why a solver stopped. The value is a sentence: what happened, and what helps.
+
+    Example:
+        >>> from gsp_unroll import Status
+        >>> print(Status.CONVERGED.value)
+        Converged to the tolerance asked for.
+    """
 
     CONVERGED = "Converged to the tolerance asked for."
     CONVERGED_WITHOUT_BOUND = (
@@ -43,6 +49,14 @@ class Solution:
         dual_residual: $\rho\,\|K^\top W(z-z_{\mathrm{old}})\|$ of ADMM; NaN for a linear solve.
         duality_gap: an upper bound on objective minus optimum, per system; NaN where none is known.
         preconditioner: what the linear solve used, and why if it used none.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import ConjugateGradient, Diagonal
+        >>> A = Diagonal(torch.tensor([[2.0], [4.0]]))
+        >>> solution = ConjugateGradient().solve(A, torch.tensor([[2.0], [2.0]]))
+        >>> solution.converged, solution.num_steps, solution.preconditioner
+        (True, 1, 'jacobi')
     """
 
     x: Signal

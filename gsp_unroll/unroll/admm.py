@@ -138,6 +138,14 @@ class VectorGTVUnroll(ADMMUnroll):
     r"""Unrolled vector total variation: $\min_x\mathrm{data}(x)+\lambda\sum w_{ij}\|x_i-x_j\|_2$.
 
     One norm across channels, so that they jump together. See `ADMMUnroll` for the arguments.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Graph, Identity, LeastSquares, VectorGTVUnroll, path_graph
+        >>> graph = Graph(path_graph(3), torch.tensor([1.0, 0.1, 0.0]))
+        >>> layer = VectorGTVUnroll(num_iterations=5, rho=1.0)
+        >>> layer(LeastSquares(Identity(), torch.rand(3, 2)), graph).shape
+        torch.Size([3, 2])
     """
 
     def prior(self, graph: Graph, lam: Tensor) -> VectorGTV:

@@ -119,7 +119,7 @@ class BoundedMomentum(LearnedSolve):
         >>> import torch
         >>> from gsp_unroll import BoundedMomentum, Diagonal
         >>> A = Diagonal(torch.tensor([[2.0], [4.0]]))
-        >>> BoundedMomentum(20)(A, torch.ones(2, 1), torch.zeros(2, 1)).flatten()
+        >>> BoundedMomentum(30)(A, torch.ones(2, 1), torch.zeros(2, 1)).flatten()
         tensor([0.5000, 0.2500], grad_fn=<ViewBackward0>)
     """
 
@@ -173,13 +173,21 @@ class HeavyBall(LearnedSolve):
     Args:
         cg_steps: $K$, at least 1.
         heads: see `LearnedSolve`.
-        alpha, beta: initial values.
+        alpha: initial value of every step.
+        beta: initial value of every momentum.
 
     Shapes:
         - **alpha, beta:** `(K,)` or `(K, heads)`
 
     Source:
         Do et al. 2024, appendix A.7 and A.8.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Diagonal, HeavyBall
+        >>> A = Diagonal(torch.tensor([[2.0], [4.0]]))
+        >>> HeavyBall(40)(A, torch.ones(2, 1), torch.zeros(2, 1)).flatten()
+        tensor([0.5000, 0.2500], grad_fn=<ViewBackward0>)
     """
 
     def __init__(
@@ -212,6 +220,13 @@ class GuardedCG(LearnedSolve):
     Args:
         cg_steps: $K$, at least 1.
         heads: accepted for the sake of one signature; nothing here is per head.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Diagonal, GuardedCG
+        >>> A = Diagonal(torch.tensor([[2.0], [4.0]]))
+        >>> GuardedCG(5)(A, torch.ones(2, 1), torch.zeros(2, 1)).flatten()
+        tensor([0.5000, 0.2500])
     """
 
     def coefficients(self) -> tuple[list[Tensor | None], list[Tensor | None]]:

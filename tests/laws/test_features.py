@@ -118,11 +118,11 @@ def test_compiled_with_a_learner_equals_eager(network):
 
 
 def test_autocast_runs(network):
-    kind, structure = network
-    module = kind(IN, OUT, width=5)
+    kind, own = network
+    module = kind(IN, OUT, width=5, **own)
     x = signal().bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        f = module(x) if structure is None else module(x, structure)
+        f = module(x, grid_graph(SHAPE))
     assert bool(f.isfinite().all())
 
 
@@ -146,14 +146,14 @@ def test_grid_cnn_is_the_network_of_its_formula():
         y = functional.conv2d(padded, layer.weight, layer.bias)
         skip = h if h is not None and h.shape == y.shape else 0
         h = functional.leaky_relu(y + skip)
-    assert_same(cnn(x, SHAPE), h.reshape(OUT, NODES).T)
+    assert_same(cnn(x, grid_graph(SHAPE)), h.reshape(OUT, NODES).T)
 
 
 def test_grid_cnn_looks_one_pixel_further_per_layer():
     torch.manual_seed(1)
     cnn = GridCNN(1, 2, num_layers=2, width=3)
     x = torch.randn(7 * 9, 1, requires_grad=True)
-    (gradient,) = torch.autograd.grad(cnn(x, (7, 9)).reshape(7, 9, 2)[3, 4].sum(), x)
+    (gradient,) = torch.autograd.grad(cnn(x, grid_graph((7, 9))).reshape(7, 9, 2)[3, 4].sum(), x)
     seen = gradient.reshape(7, 9) != 0
     expected = torch.zeros(7, 9, dtype=torch.bool)
     expected[1:6, 2:7] = True
@@ -201,7 +201,7 @@ def test_edge_conv_is_the_maximum_of_its_formula(make):
 @over_topologies
 def test_edge_conv_on_every_structure_equals_that_on_its_edge_list(make):
     topology = make()
-    module, _ = build((EdgeConvFeatures, topology))
+    module, _ = build((EdgeConvFeatures, {}))
     x = signal(nodes=topology.num_nodes).requires_grad_()
     results = []
     for structure in (topology, to_edge_list(topology)):
@@ -214,7 +214,7 @@ def test_edge_conv_on_every_structure_equals_that_on_its_edge_list(make):
 
 def test_edge_conv_does_not_depend_on_node_numbers():
     topology = knn_graph(cloud(9), k=3)
-    module, _ = build((EdgeConvFeatures, topology))
+    module, _ = build((EdgeConvFeatures, {}))
     x, number = signal(nodes=9), torch.randperm(9)
     moved = torch.empty_like(x)
     moved[number] = x
