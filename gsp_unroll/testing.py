@@ -64,7 +64,7 @@ def check_adjoint(A: LinearOperator, x: Tensor | Sequence[int], y: Tensor | None
 
     Args:
         A: the operator.
-        x: an input, or the shape `(*batch, nodes, channels)` of one to draw.
+        x: an input, or the shape `(*batch, nodes, channels)` of three to draw.
         y: an output; drawn if absent.
 
     Raises:
@@ -81,14 +81,14 @@ def check_adjoint(A: LinearOperator, x: Tensor | Sequence[int], y: Tensor | None
         ...
         gsp_unroll.testing.LawBroken: <Ax, y> = <x, A'y> for MatrixFree: ...
     """
-    x = _drawn(x)
-    Ax = A(x)
-    y = torch.randn_like(Ax) if y is None else y
-    Aty = A.T(y)
-    _same_shape(f"A'y looks like x for {_name(A)}", Aty.shape[-2:], x.shape[-2:])
-    left, right = Ax * y, x * Aty
-    scale = left.abs().sum() + right.abs().sum()
-    _equal(f"<Ax, y> = <x, A'y> for {_name(A)}", left.sum(), right.sum(), scale)
+    for u in [x] if isinstance(x, Tensor) else [_drawn(x) for _ in range(3)]:
+        Au = A(u)
+        v = torch.randn_like(Au) if y is None else y
+        Atv = A.T(v)
+        _same_shape(f"A'y looks like x for {_name(A)}", Atv.shape[-2:], u.shape[-2:])
+        left, right = Au * v, u * Atv
+        scale = left.abs().sum() + right.abs().sum()
+        _equal(f"<Ax, y> = <x, A'y> for {_name(A)}", left.sum(), right.sum(), scale)
 
 
 def check_gram(A: LinearOperator, x: Tensor | Sequence[int]) -> None:
@@ -464,9 +464,9 @@ class _BothEnds:
 def check_learner(learner: GraphLearner, features: Signal, topology: Topology) -> None:
     r"""A learned graph is a graph, and depends on nothing but the features at its edges.
 
-    Weights are non-negative, finite, one per edge, and zero on padded slots; the numbers of the
-    nodes, the orientation of an undirected edge and its storage do not matter; a batch gives what
-    each item gives alone; every parameter has a finite derivative, not all zero.
+    Weights are non-negative, finite, one per edge, and zero on padded slots; the numbers of nodes
+    and edges, the orientation of an undirected edge and its storage do not matter; a batch gives
+    what each item gives alone; every parameter has a finite derivative, not all zero.
 
     Args:
         learner: the learner.
@@ -514,13 +514,15 @@ def check_learner(learner: GraphLearner, features: Signal, topology: Topology) -
     )
     last = topology.num_nodes - 1
     renumbered = EdgeList(
-        last - listed.edge_index,
+        last - listed.edge_index.flip(1),
         topology.num_nodes,
         None if listed.batch is None else listed.batch.flip(0),
         listed.directed,
     )
     moved = _weights_on(learner, features.flip(-2), renumbered)
-    _equal(f"the numbers of the nodes do not matter for {name}", moved, expected)
+    # "row" lists all edges and then all of their reverses
+    moved = moved.unflatten(-1, (-1, listed.num_edges)).flip(-1).flatten(-2)
+    _equal(f"the numbers of nodes and edges do not matter for {name}", moved, expected)
     if not graph.topology.directed:
         turned = _weights_on(learner, features, listed.reversed())
         _equal(f"the orientation of an edge does not matter for {name}", turned, expected)
@@ -539,12 +541,14 @@ def _check_parameters(learner: GraphLearner, graph: Graph) -> None:
         return
     # random factors: the sum of normalised weights may not depend on any parameter
     total = (graph.weight * torch.randn_like(graph.weight)).sum()
+    if not total.requires_grad:
+        raise LawBroken(f"parameters of {_name(learner)} move the weights: none of them does.")
     derivatives = torch.autograd.grad(total, parameters, allow_unused=True)
     for key, derivative in zip(names, derivatives, strict=True):
         if derivative is None or not bool(derivative.any()):
             raise LawBroken(f"parameter {key} of {_name(learner)} moves the weights: it does not.")
         if not bool(derivative.isfinite().all()):
-            raise LawBroken(f"parameter {key} of {_name(learner)} has a finite derivative: not so.")
+            raise LawBroken(f"the derivative by {key} of {_name(learner)} is finite: it is not.")
 
 
 # ---- comparing ------------------------------------------------------------------------------

@@ -196,7 +196,7 @@ def check_finite(x: Tensor, name: str) -> None:
     bad = int((~torch.isfinite(x)).sum())
     if bad:
         raise mistake(
-            f"a {name} with {bad} values that are NaN or infinite",
+            f"{bad} values of the {name} that are NaN or infinite",
             "finite values",
             "Mark missing values with a SamplingMask: what it leaves out is never read.",
         )

@@ -102,9 +102,7 @@ def test_a_constant_is_returned_constant(kind):
     _, restore = network_of(kind)
     H = BayerMosaic(*SHAPE)
     constant = torch.full((NODES, 3), 0.37, dtype=torch.float64)
-    torch.testing.assert_close(
-        restore(Interpolation(H, H(constant))), constant, rtol=0, atol=1e-12
-    )
+    torch.testing.assert_close(restore(Interpolation(H, H(constant))), constant, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
