@@ -212,7 +212,7 @@ _HOME = {
     "models": "DemosaicNetwork UnrolledBlock UnrolledNetwork",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
-_SUBMODULES = [*_HOME, "testing"]
+_SUBMODULES = [*_HOME, "metrics", "testing", "viz"]
 
 __all__ = ["__version__", *_MODULE_OF]
 

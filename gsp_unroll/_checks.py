@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -60,7 +61,7 @@ def check_same_kind(x: Tensor, reference: Tensor, name: str, reference_name: str
 
 def check_positive_count(count: int, name: str) -> None:
     """A whole number, at least one."""
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+    if not hasattr(count, "__index__") or isinstance(count, bool) or count < 1:
         raise mistake(
             f"{name}={count!r}", "a whole number of at least 1", f"Set {name} to 1 or more."
         )
@@ -70,3 +71,16 @@ def check_positive(value: float, name: str) -> None:
     """A finite number above zero."""
     if not 0 < value < float("inf"):
         raise mistake(f"{name}={value!r}", "a finite number above 0", f"Set {name} above 0.")
+
+
+def check_finite(x: Tensor, name: str) -> None:
+    """Raise a three-part `ValueError` if `x` holds NaN or infinity."""
+    if x.is_meta:  # a shape without values
+        return
+    bad = int((~torch.isfinite(x)).sum())
+    if bad:
+        raise mistake(
+            f"{bad} values of the {name} that are NaN or infinite",
+            "finite values",
+            "Mark missing values with a SamplingMask: what it leaves out is never read.",
+        )

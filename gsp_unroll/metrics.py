@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._checks import check_positive, mistake
+from ._checks import check_positive, check_signal, mistake
 from ._typing import Signal
 
 
@@ -33,6 +33,8 @@ def psnr(x: Signal, truth: Signal, peak: float = 1.0) -> Tensor:
         tensor(20.)
     """
     check_positive(peak, "peak")
+    check_signal(x, None)
+    check_signal(truth, None, "truth")
     if x.shape != truth.shape:
         raise mistake(
             f"signals of shapes {tuple(x.shape)} and {tuple(truth.shape)}",

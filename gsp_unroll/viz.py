@@ -66,7 +66,8 @@ def draw_graph(
     mask = graph.topology.edge_mask.cpu()
     tail, head = graph.topology.edge_index.cpu()[:, mask]
     weight = graph.weight.detach().cpu()[mask]
-    opacity = weight / weight.max().clamp(min=torch.finfo(weight.dtype).tiny)
+    heaviest = weight.amax() if weight.numel() else weight.new_ones(())
+    opacity = weight / heaviest.clamp(min=torch.finfo(weight.dtype).tiny)
     colors = [(*to_rgb(color), float(a)) for a in opacity]
     at = position.detach().cpu()
     segments = torch.stack([at[tail], at[head]], 1).numpy()

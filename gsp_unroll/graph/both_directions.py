@@ -80,15 +80,20 @@ class BothDirections(Topology):
         forth, back = w.tensor_split(2, -1)
         return self.doubled(self.undirected.mask_edges(forth), self.undirected.mask_edges(back))
 
+    def check_device(self, x: Tensor, name: str) -> None:
+        self.undirected.check_device(x, name)
+
     def lift(self, x: Signal) -> tuple[EdgeSignal, EdgeSignal]:
         x_tail, x_head = self.undirected.lift(x)
         return torch.cat([x_tail, x_head], -2), torch.cat([x_head, x_tail], -2)
 
     def tail_sum(self, z: EdgeSignal) -> Signal:
+        self.check_edge_signal(z)
         forth, back = z.tensor_split(2, -2)
         return self.undirected.tail_sum(forth) + self.undirected.head_sum(back)
 
     def head_sum(self, z: EdgeSignal) -> Signal:
+        self.check_edge_signal(z)
         forth, back = z.tensor_split(2, -2)
         return self.undirected.head_sum(forth) + self.undirected.tail_sum(back)
 
@@ -97,6 +102,7 @@ class BothDirections(Topology):
         return torch.cat([difference, -difference], -2)
 
     def divergence(self, z: EdgeSignal) -> Signal:
+        self.check_edge_signal(z)
         forth, back = z.tensor_split(2, -2)
         return self.undirected.divergence(forth - back)
 

@@ -117,8 +117,18 @@ class EdgeList(Topology):
     def systems(self) -> Systems:
         return self._systems
 
+    def check_device(self, x: Tensor, name: str) -> None:
+        if x.device != self.edge_index.device:
+            raise mistake(
+                f"a {name} on {x.device}",
+                f"the device of the edges, {self.edge_index.device}",
+                f"Move one of them: x.to('{self.edge_index.device}') or graph.to('{x.device}').",
+            )
+
     def lift(self, x: Signal) -> tuple[EdgeSignal, EdgeSignal]:
-        # index_select, not x[:, tail]: its backward is deterministic and half the cost
+        self.check_signal(x)
+        # index_select, not x[:, tail]: half the cost, and on a CPU its backward always sums in one
+        # order (on CUDA the sum is by atomics, whose order varies)
         tail, head = self.edge_index
         return x.index_select(-2, tail), x.index_select(-2, head)
 
@@ -129,6 +139,7 @@ class EdgeList(Topology):
         return self._scatter(z, self.edge_index[1])
 
     def _scatter(self, z: EdgeSignal, node: Tensor) -> Signal:
+        self.check_edge_signal(z)
         zero = z.new_zeros(*z.shape[:-2], self.num_nodes, z.shape[-1])
         return zero.index_add(-2, node, z)
 

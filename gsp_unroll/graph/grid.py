@@ -106,8 +106,9 @@ class Grid(Topology):
 
     def tent(self, reference: Tensor) -> Weight:
         """`prod over axes of (1 - |o| / (reach + 1))`: linear interpolation on the window."""
-        kernel = reference.new_tensor(self._tent_kernel)
-        return self.mask_edges(kernel.repeat_interleave(self.num_nodes))
+        # filled on the device: a copy from the host would stall it
+        blocks = [reference.new_full((self.num_nodes,), k) for k in self._tent_kernel]
+        return self.mask_edges(torch.cat([reference.new_zeros(0), *blocks]))
 
     def _find_tent_kernel(self) -> tuple[float, ...]:
         reach = [max((abs(o[a]) for o in self.offsets), default=0) for a in range(len(self.shape))]
@@ -159,9 +160,11 @@ class Grid(Topology):
         return x_tail, x_head
 
     def tail_sum(self, z: EdgeSignal) -> Signal:
+        self.check_edge_signal(z)
         return linear_pair(self._tail_sum, self._lift_tail, z)
 
     def head_sum(self, z: EdgeSignal) -> Signal:
+        self.check_edge_signal(z)
         return linear_pair(self._head_sum, self._lift_head, z)
 
     def mask_edges(self, w: Weight) -> Weight:
@@ -211,6 +214,7 @@ class Grid(Topology):
         return linear_pair(self._gradient, self._divergence, x)
 
     def divergence(self, z: EdgeSignal) -> Signal:
+        self.check_edge_signal(z)
         return linear_pair(self._divergence, self._gradient, z)
 
     @opaque(on_edges)

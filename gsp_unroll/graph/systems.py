@@ -62,6 +62,8 @@ class Systems:
         """Largest value of `x` in each system; minus infinity where a system has no node."""
         if self.couples_channels:
             x = x.amax(-1, keepdim=True)
+        if x.shape[-2] == 0:
+            return x.new_full((*x.shape[:-2], self.num_graphs, x.shape[-1]), -torch.inf)
         if self.batch is None:
             return x.amax(-2, keepdim=True)
         lowest = x.new_full((*x.shape[:-2], self.num_graphs, x.shape[-1]), -torch.inf)

@@ -148,6 +148,16 @@ class Topology(ABC):
     def check_signal(self, x: Tensor, name: str = "signal") -> None:
         """Raise a three-part `ValueError` unless `x` is a signal on these nodes."""
         check_signal(x, self.num_nodes, name)
+        self.check_device(x, name)
+
+    def check_edge_signal(self, z: Tensor) -> None:
+        """Raise a three-part `ValueError` unless `z` is a signal on these edges."""
+        check_signal(z, self.num_edges, "edge signal")
+        self.check_device(z, "edge signal")
+
+    def check_device(self, x: Tensor, name: str) -> None:  # noqa: B027
+        """Raise a three-part `ValueError` unless `x` can be indexed; a lattice holds no tensor and
+        serves every device."""
 
     def check_weight(self, w: Tensor) -> None:
         """Raise a three-part `ValueError` unless `w` has one value per edge."""
@@ -163,3 +173,4 @@ class Topology(ABC):
                 "float32 or float64",
                 "Convert them with weight.float().",
             )
+        self.check_device(w, "weight tensor")

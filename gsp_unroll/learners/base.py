@@ -25,6 +25,8 @@ def bounded_exp(score: Tensor) -> Tensor:
     the solver gets is singular there. Cut, every node keeps all its neighbours and its degree is
     never 0. Beyond the limit the derivative is 0: keep features near unit size, or nothing learns.
     """
+    # weights are at least float32: under autocast, scores come in 16 bits and solvers do not
+    score = score.to(torch.promote_types(score.dtype, torch.float32))
     return score.clamp(-MAX_SCORE, MAX_SCORE).exp()
 
 

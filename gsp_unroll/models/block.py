@@ -46,7 +46,7 @@ class UnrolledBlock(nn.Module):
       \hat x=\bar x+\sum_h c_h\,\mathrm{solve}(y-H\bar x,\;G_h),\qquad
       x\leftarrow p\,\hat x+(1-p)\,x .$$
 
-    The base $\bar x$ is 0 by default. With a `correction` network it is
+    The base $\bar x$ is 0 without a `correction` network. With one it is
     $\bar x=x+\mathrm{correction}([x,\,m])$, $m$ the mask of observed values: the network proposes,
     and the solver spreads over the graph what the observation disagrees with.
 
@@ -100,7 +100,7 @@ class UnrolledBlock(nn.Module):
         self.features, self.learner, self.solver = features, learner, solver
         self.correction, self.sweeps = correction, sweeps
         self.mixture = None if heads is None or heads == 1 else HeadMixture(heads)
-        self.residual = None if residual is None else nn.Parameter(torch.tensor(residual))
+        self.residual = None if residual is None else nn.Parameter(torch.tensor(float(residual)))
 
     def graph(self, x: Signal, topology: Topology) -> Graph:
         """The graph this stage draws on the signal `x`."""
@@ -108,9 +108,8 @@ class UnrolledBlock(nn.Module):
         return graph
 
     def base(self, data: DataTerm, topology: Topology, x: Signal) -> Signal:
-        """What the solver starts from and corrects: `x` with the network's proposal added."""
-        if self.correction is None:
-            return x
+        """What the solver corrects: `x` with the network's proposal added."""
+        assert self.correction is not None
         if data.observed is None:
             raise mistake(
                 f"data through {type(data.H).__name__}, which has no mask",
@@ -130,10 +129,10 @@ class UnrolledBlock(nn.Module):
             x: the signal so far.
         """
         graph = self.graph(x, topology)
-        base = self.base(data, topology, x)
         if self.correction is None:
             x_hat = self._solve(data, graph, x)
         else:
+            base = self.base(data, topology, x)
             misfit = data.around(base)
             x_hat = base + self._solve(misfit, graph, start(misfit, topology, self.sweeps))
         return x_hat if self.residual is None else x + self.residual * (x_hat - x)

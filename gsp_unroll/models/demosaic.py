@@ -48,10 +48,9 @@ def green_first(interpolate: Interpolator, data: Interpolation, reference: int =
     """
     channel = slice(reference, reference + 1)
     samples, mask = data.backprojected, data.mask[..., channel]
-    green = interpolate(Interpolation(SamplingMask(mask), samples[..., channel]))
+    green = interpolate(Interpolation.unchecked(SamplingMask(mask), samples[..., channel]))
     base = green.expand_as(samples)
-    differences = interpolate(data.around(base))  # type: ignore[arg-type]
-    return base + differences
+    return base + interpolate(data.around(base))
 
 
 def bilinear(data: Interpolation, shape: tuple[int, int]) -> Signal:

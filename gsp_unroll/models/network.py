@@ -10,6 +10,7 @@ from .._checks import mistake
 from .._typing import Signal
 from ..graph import Topology
 from ..problems import DataTerm, start
+from ..unroll.parameters import last
 from .block import UnrolledBlock
 
 
@@ -70,5 +71,4 @@ class UnrolledNetwork(nn.Module):
             topology: the edges among which graphs are drawn.
             x0: start; by default the samples with the gaps filled from neighbours.
         """
-        *_, x = self.iterates(data, topology, x0)
-        return x
+        return last(self.iterates(data, topology, x0))

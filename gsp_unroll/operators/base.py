@@ -92,7 +92,7 @@ class LinearOperator(ABC):
 
     @property
     def gram(self) -> LinearOperator:
-        """`A'A`, with its diagonal where the operator knows it."""
+        """`A'A`; an operator that knows its diagonal or a majorizer returns a form that tells."""
         return Gram(self)
 
 
@@ -226,6 +226,9 @@ class Gram(SelfAdjoint):
 
     def majorizer(self) -> Tensor | None:
         return self.bound
+
+    def per_head(self) -> LinearOperator:
+        return Gram(self.A.per_head(), None if self.bound is None else with_head_axis(self.bound))
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,8 +51,8 @@ class Blur(LinearOperator):
             )
         if float(self.kernel.detach().sum().abs()) < 1e-12:
             raise mistake(
-                "a kernel whose values sum to 0",
-                "a kernel with a non-zero sum",
+                f"a kernel whose values sum to {float(self.kernel.sum()):g}",
+                "a kernel with a finite, non-zero sum",
                 "A blur keeps the mean; for differences use Gradient or MatrixFree.",
             )
         object.__setattr__(self, "num_inputs", math.prod(self.shape))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -91,6 +91,8 @@ class MatrixFree(LinearOperator):
 
     The derivative of the one is the other, so neither has to be differentiable by autograd: they
     may call NumPy, SciPy or a simulator. `testing.check_adjoint` tells whether they fit together.
+    Tensors that the functions hold inside get no gradient that way; to learn them, write a
+    `LinearOperator` with `_apply` and `_apply_adjoint` in plain torch.
 
     Args:
         apply: `x -> A x` on `(*batch, nodes, channels)`.
@@ -126,6 +128,10 @@ class MatrixFree(LinearOperator):
         if self.adjoint is None:
             return super()._apply_adjoint(y)
         return linear_pair(self.adjoint, self.apply, y)
+
+    def per_head(self) -> LinearOperator:
+        bound = self.gram_majorizer
+        return replace(self, gram_majorizer=None if bound is None else with_head_axis(bound))
 
     @property
     def gram(self) -> LinearOperator:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from .._checks import check_same_device, check_same_kind, check_signal, mistake
+from .._checks import check_finite, check_same_device, check_same_kind, check_signal, mistake
 from .._typing import Mask, PerSystem, Signal
 from ..graph import Systems, safe_reciprocal
 from ..operators import LinearOperator, Selection, SelfAdjoint
@@ -25,6 +26,10 @@ class DataTerm(ABC):
         H: forward operator.
         y: observation, in the range of `H`. Values that `H` never reads (unobserved nodes of a
             `SamplingMask`) may be anything, NaN included.
+
+    Raises:
+        ValueError: an observation on other nodes, of other channels or on another device than `H`
+            wants, or with NaN or infinity where it is read.
     """
 
     H: LinearOperator
@@ -32,6 +37,18 @@ class DataTerm(ABC):
 
     def __post_init__(self) -> None:
         check_signal(self.y, self.H.num_outputs, "observation")
+        t = self.backprojected  # the adjoint checks channels and device
+        if not torch.compiler.is_compiling():
+            check_finite(t, "observation")
+
+    @classmethod
+    def unchecked(cls, H: LinearOperator, y: Signal) -> Self:
+        """The term as given: for layers and networks, where a look at the values would stall the
+        device."""
+        data = object.__new__(cls)
+        object.__setattr__(data, "H", H)
+        object.__setattr__(data, "y", y)
+        return data
 
     @abstractmethod
     def system(self, Q: LinearOperator, c: Signal | None = None) -> tuple[LinearOperator, Signal]:
@@ -60,14 +77,14 @@ class DataTerm(ABC):
         """`H'H` as a mask, on the device of `y`; None when `H` is no selection."""
         return self.H.observed.to(self.y.device) if isinstance(self.H, Selection) else None
 
-    def around(self, base: Signal) -> DataTerm:
+    def around(self, base: Signal) -> Self:
         """The same term for `x - base`: the observation becomes `y - H base`."""
         check_same_kind(base, self.y, "the base", "the observation")
-        return replace(self, y=self.y - self.H(base))
+        return self.unchecked(self.H, self.y - self.H(base))
 
-    def per_head(self) -> DataTerm:
+    def per_head(self) -> Self:
         """The same term with an axis of length 1 for the heads before the nodes."""
-        return replace(self, H=self.H.per_head(), y=self.y.unsqueeze(-3))
+        return self.unchecked(self.H.per_head(), self.y.unsqueeze(-3))
 
     def estimate(self) -> tuple[Signal, Mask]:
         r"""A first value where the observation reaches, $H^\top y\,/\,H^\top H\mathbf 1$, and where

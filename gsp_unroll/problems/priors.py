@@ -59,8 +59,6 @@ class Prior(ABC):
     #: True when `g` is a norm (positively homogeneous, symmetric) that no clipping of `x` to the
     #: range of its samples can raise: then a duality gap is known.
     has_dual_bound: bool = False
-    #: Weight of the prior; a solver takes the scale of its penalty from it.
-    lam: float | Tensor = 1.0
 
     @property
     @abstractmethod
@@ -74,6 +72,11 @@ class Prior(ABC):
     @abstractmethod
     def prox(self, z: EdgeSignal, step: float | Tensor) -> EdgeSignal:
         """The proximal map of `g` in the metric `W`."""
+
+    @property
+    def strength(self) -> float | Tensor:
+        """The number that multiplies the penalty; a solver takes the scale of its own from it."""
+        return 1.0
 
     @property
     def systems(self) -> Systems:
@@ -165,6 +168,10 @@ class GTV(GraphPrior):
 
     def __post_init__(self) -> None:
         _check_weight_of_prior(self.lam, "lam")
+
+    @property
+    def strength(self) -> float | Tensor:
+        return self.lam
 
     def penalty(self, z: EdgeSignal) -> EdgeSignal:
         return self.lam * self.w * z.abs()
@@ -258,6 +265,10 @@ class GLR(GraphPrior):
     def Q(self) -> LinearOperator:
         r"""$\mu L$, the operator of the quadratic form."""
         return self.normal.scaled(self.mu)
+
+    @property
+    def strength(self) -> float | Tensor:
+        return self.mu
 
     def penalty(self, z: EdgeSignal) -> EdgeSignal:
         return 0.5 * self.mu * self.w * z**2

@@ -38,7 +38,8 @@ def start(data: DataTerm, topology: Topology, sweeps: int = 4) -> Signal:
         tensor([1., 2., 3.])
     """
     check_positive_count(sweeps, "sweeps")
-    x, known = data.estimate()
+    samples, observed = data.estimate()
+    x, known = samples, observed
     topology.check_signal(x, "restored signal")
     if known.ndim == 0:  # everything was observed
         return x
@@ -49,7 +50,6 @@ def start(data: DataTerm, topology: Topology, sweeps: int = 4) -> Signal:
         x = torch.where(known, x, average)
         known = known | (count > 0)
     systems = topology.systems
-    mean = systems.total(torch.where(known, x, 0)) * safe_reciprocal(
-        systems.total(known.to(x.dtype))
-    )
+    count = systems.total(observed.to(x.dtype).expand(*observed.shape[:-2], *x.shape[-2:]))
+    mean = systems.total(torch.where(observed, samples, 0)) * safe_reciprocal(count)
     return torch.where(known, x, systems.spread(mean))

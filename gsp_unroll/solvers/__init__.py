@@ -1,7 +1,15 @@
 """Plain solvers: convergent, certified, without a learned parameter."""
 
 from .admm import ADMM, ADMMState, LinearSolve, admm_start, admm_step
-from .conjugate_gradient import CGState, ConjugateGradient, cg_start, cg_step, jacobi
+from .conjugate_gradient import (
+    CGState,
+    ConjugateGradient,
+    Preconditioner,
+    cg_move,
+    cg_start,
+    cg_step,
+    jacobi,
+)
 from .solution import Solution, Status
 
 __all__ = [
@@ -10,10 +18,12 @@ __all__ = [
     "CGState",
     "ConjugateGradient",
     "LinearSolve",
+    "Preconditioner",
     "Solution",
     "Status",
     "admm_start",
     "admm_step",
+    "cg_move",
     "cg_start",
     "cg_step",
     "jacobi",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .._checks import (
+    check_finite,
     check_positive,
     check_positive_count,
     check_same_kind,
@@ -20,9 +21,10 @@ from .._checks import (
     mistake,
 )
 from .._typing import EdgeSignal, PerSystem, Signal
+from ..graph import Systems
 from ..operators import LinearOperator
 from ..problems import DataTerm, GraphPrior, Prior, Problem, start
-from .conjugate_gradient import ConjugateGradient, check_finite, preconditioner_name
+from .conjugate_gradient import ConjugateGradient, preconditioner_name
 from .solution import Solution, Status
 
 #: `(A, b, x0) -> x` with `A x = b`, exactly or nearly.
@@ -82,8 +84,8 @@ class ADMM:
     r"""Solves a convex restoration problem to a certified optimum.
 
     The duality gap is an upper bound on the distance to the optimal objective, valid for any
-    iterate; the solver stops when it is at most `rtol * max(1, |objective|)` in every independent
-    system. Without a known gap it stops on the residuals.
+    iterate; the solver stops when it is at most `rtol` times the objective of its start in every
+    independent system (or at rounding). Without a known gap it stops on the residuals.
 
     Args:
         rho: ADMM penalty, above 0. It changes the speed, never the result. None for
@@ -141,18 +143,19 @@ class ADMM:
             check_signal(x0, problem.num_nodes, "start")
             check_same_kind(x0, data.y, "the start x0", "the observation")
         check_finite(data.backprojected, "observation")
-        x0 = self._start(problem) if x0 is None else x0
+        x0 = data.feasible(self._start(problem) if x0 is None else x0)
         check_finite(x0, "start")
 
         rho = _penalty(problem) if self.rho is None else self.rho
-        state, step = admm_start(prior, data.feasible(x0)), 0
+        tolerance = self._tolerance(problem, x0)
+        state, step = admm_start(prior, x0), 0
         while True:
             z_old = state.z
             state = admm_step(data, prior, state, rho, self._linear_solve, self.relaxation)
             step += 1
             if step % self.check_every and step < self.max_steps:
                 continue
-            report = self._report(problem, state, z_old, rho, step)
+            report = self._report(problem, state, z_old, rho, tolerance, step)
             if report.status is not Status.MAX_STEPS or step >= self.max_steps:
                 return report
 
@@ -162,24 +165,41 @@ class ADMM:
         return torch.zeros_like(problem.data.backprojected)
 
     def _linear_solve(self, A: LinearOperator, b: Signal, x0: Signal) -> Signal:
-        return self.linear_solver.solve(A, b, x0).x
+        return self.linear_solver.run(A, b, x0).x
+
+    def _tolerance(self, problem: Problem, x0: Signal) -> PerSystem:
+        """The gap to reach: relative to the objective of the start, and never below what rounding
+        leaves of it."""
+        prior, t = problem.prior, problem.data.backprojected
+        eps = torch.finfo(x0.dtype).eps
+        rounding = 100 * eps * prior.systems.total(prior.strength * t.abs())
+        return max(self.rtol, 50 * eps) * problem.objective(x0) + rounding
 
     def _report(
-        self, problem: Problem, state: ADMMState, z_old: EdgeSignal, rho: float | Tensor, step: int
+        self,
+        problem: Problem,
+        state: ADMMState,
+        z_old: EdgeSignal,
+        rho: float | Tensor,
+        tolerance: PerSystem,
+        step: int,
     ) -> Solution:
         data, prior = problem.data, problem.prior
         x, z, u = data.feasible(state.x), state.z, state.u
         misfit = prior.K(x) - z
+        objective = problem.objective(x)
         gap = problem.duality_gap(x, rho * u, rho * (misfit + u))
         systems = prior.systems
         primal = _norm_of(prior, misfit)
         pull = prior.pull_back(z - z_old)
         dual = rho * systems.inner(pull, pull).sqrt()
         size = 1 + torch.maximum(_norm_of(prior, z), rho * _norm_of(prior, u))
-        scale = torch.clamp(problem.objective(x).abs(), min=1)
+        residual = torch.maximum(primal, dual) / size
+        if not bool(torch.isfinite(objective).all()):
+            residual = torch.full_like(residual, torch.nan)
         return Solution(
             x=x,
-            status=self._status(gap / scale, torch.maximum(primal, dual) / size),
+            status=self._status(gap, tolerance, residual),
             num_steps=step,
             primal_residual=primal,
             dual_residual=dual,
@@ -187,13 +207,13 @@ class ADMM:
             preconditioner=preconditioner_name(data.system(prior.normal)[0]),
         )
 
-    def _status(self, relative_gap: PerSystem, relative_residual: PerSystem) -> Status:
-        if not bool(torch.isfinite(relative_residual).all()):
+    def _status(self, gap: PerSystem, tolerance: PerSystem, residual: PerSystem) -> Status:
+        if not bool(torch.isfinite(residual).all()):
             return Status.NOT_FINITE
-        if bool(torch.isnan(relative_gap).any()):
-            small = bool((relative_residual <= self.rtol).all())
+        if bool(torch.isnan(gap).any()):
+            small = bool((residual <= max(self.rtol, 50 * torch.finfo(residual.dtype).eps)).all())
             return Status.CONVERGED_WITHOUT_BOUND if small else Status.MAX_STEPS
-        return Status.CONVERGED if bool((relative_gap <= self.rtol).all()) else Status.MAX_STEPS
+        return Status.CONVERGED if bool((gap <= tolerance).all()) else Status.MAX_STEPS
 
 
 def _norm_of(prior: Prior, z: EdgeSignal) -> PerSystem:
@@ -204,15 +224,14 @@ def _norm_of(prior: Prior, z: EdgeSignal) -> PerSystem:
     return prior.total(terms).sqrt()
 
 
-def _penalty(problem: Problem) -> float | Tensor:
-    """The default penalty: shifting the signal, or scaling it together with the prior, leaves the
-    iteration alike."""
+def _penalty(problem: Problem) -> Tensor:
+    """The default penalty, per signal and channel: shifting a signal, or scaling it together with
+    the prior, leaves the iteration alike."""
     value, known = problem.data.estimate()
-    seen = value[known.expand_as(value)]
-    spread = float(seen.amax() - seen.amin()) if seen.numel() else 0.0
-    if spread == 0:
-        return 1.0
-    rho = 10 * problem.prior.lam / spread
-    if isinstance(rho, Tensor):
-        return torch.where(rho > 0, rho, 1)
-    return rho if rho > 0 else 1.0
+    whole = Systems(couples_channels=problem.prior.systems.couples_channels)
+    highest = whole.maximum(torch.where(known, value, -torch.inf))
+    lowest = -whole.maximum(torch.where(known, -value, -torch.inf))
+    spread = highest - lowest
+    usable = (spread > 0) & torch.isfinite(spread)
+    rho = 10 * problem.prior.strength / torch.where(usable, spread, 1)
+    return torch.where(usable & (rho > 0), rho, 1)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._checks import check_positive, check_positive_count, check_same_kind, mistake
+from .._checks import check_finite, check_positive, check_positive_count, check_same_kind, mistake
 from .._typing import PerSystem, Signal
 from ..graph import Systems, safe_reciprocal
 from ..operators import LinearOperator
@@ -23,11 +23,16 @@ Coefficient = float | Tensor
 
 
 class CGState(NamedTuple):
-    r"""Where conjugate gradients stand: the iterate, its residual $r=b-Ax$, the direction."""
+    r"""Where conjugate gradients stand: the iterate, its residual $r=b-Ax$, the direction.
+
+    `floor` is the energy $\langle r,M^{-1}r\rangle$ below which a residual is rounding: exact
+    steps stop there (see `cg_start`).
+    """
 
     x: Signal
     r: Signal
     p: Signal
+    floor: PerSystem | float = 0.0
 
 
 def jacobi(d: Tensor | None) -> Preconditioner:
@@ -38,10 +43,31 @@ def jacobi(d: Tensor | None) -> Preconditioner:
     return lambda r: inverse.to(r.dtype) * r
 
 
-def cg_start(A: LinearOperator, b: Signal, x: Signal, preconditioner: Preconditioner) -> CGState:
-    r"""The state before the first step: $r=b-Ax$, $p=M^{-1}r$."""
+def cg_start(
+    A: LinearOperator,
+    b: Signal,
+    x: Signal,
+    preconditioner: Preconditioner,
+    systems: Systems | None = None,
+) -> CGState:
+    r"""The state before the first step: $r=b-Ax$, $p=M^{-1}r$.
+
+    Give `systems` when steps are to be exact. The floor is then $\epsilon^2$ times the larger
+    energy of $r$ and $b$. Without it a singular system drifts away: once only rounding is left, it
+    has a part in the null space of $A$, where $\langle p,Ap\rangle$ is noise and the step without
+    limit.
+    """
     r = b - A(x)
-    return CGState(x, r, preconditioner(r))
+    p = preconditioner(r)
+    if systems is None:
+        return CGState(x, r, p)
+    energy = torch.maximum(systems.inner(r, p), systems.inner(b, preconditioner(b)))
+    return CGState(x, r, p, torch.finfo(r.dtype).eps ** 2 * energy)
+
+
+def cg_move(state: CGState, alpha: Coefficient) -> Signal:
+    r"""$x+\alpha p$."""
+    return state.x + alpha * state.p
 
 
 def cg_step(
@@ -69,28 +95,28 @@ def cg_step(
     Source:
         Do et al. 2024, appendix A.7, with $g=-r$ and $v=-p$ (there with learned coefficients).
     """
-    x, r, p = state
+    _, r, p, floor = state
     Ap = A(p)
-    # <r, p> = <r, M^-1 r> while directions are conjugate, and the best step in any case
-    rp = systems.inner(r, p) if alpha is None or beta is None else None
+    if alpha is None or beta is None:
+        # <r, p> = <r, M^-1 r> while directions are conjugate, and the best step in any case
+        rp = systems.inner(r, p)
+        alive = rp > floor
     if alpha is None:
-        alpha = systems.spread(_guarded_ratio(rp, systems.inner(p, Ap)))
-    x = x + alpha * p
+        alpha = systems.spread(_ratio_where(alive, rp, systems.inner(p, Ap)))
+    x = cg_move(state, alpha)
     r = r - alpha * Ap
     z = preconditioner(r)
     if beta is None:
-        beta = systems.spread(_guarded_ratio(systems.inner(r, z), rp))
-    return CGState(x, r, z + beta * p)
+        beta = systems.spread(_ratio_where(alive, systems.inner(r, z), rp))
+    return CGState(x, r, z + beta * p, floor)
 
 
-def _guarded_ratio(a: PerSystem | None, b: PerSystem | None) -> PerSystem:
-    """`a / b`, and 0 once `b` has vanished: a system that has converged stays where it is.
+def _ratio_where(alive: Tensor, a: PerSystem, b: PerSystem) -> PerSystem:
+    """`a / b` in the systems that go on, and 0 in those that have converged.
 
     Both branches of the outer `where` are finite, so the gradient is too.
     """
-    assert a is not None
-    assert b is not None
-    alive = b > 1e6 * torch.finfo(b.dtype).tiny
+    alive = alive & (b > torch.finfo(b.dtype).tiny)
     return torch.where(alive, a / torch.where(alive, b, 1), 0)
 
 
@@ -139,20 +165,26 @@ class ConjugateGradient:
                 f"the nodes and channels of the right-hand side, {tuple(b.shape)}",
                 "Leave x0 out to start from zero.",
             )
-        systems, preconditioner = A.systems, jacobi(A.diagonal())
-        state = cg_start(A, b, x0, preconditioner)  # the operator checks shape and device
+        A(x0)  # the operator checks shape and device
         check_finite(b, "right-hand side")
         check_finite(x0, "start")
+        return self.run(A, b, x0)
+
+    def run(self, A: LinearOperator, b: Signal, x0: Signal) -> Solution:
+        """`solve` without the checks at the door, for solvers that call this one in a loop."""
+        systems, preconditioner = A.systems, jacobi(A.diagonal())
+        state = cg_start(A, b, x0, preconditioner, systems)
         b_norm, r_norm = _norm(systems, b), _norm(systems, state.r)
         size = torch.where(b_norm > 0, b_norm, r_norm)
         target = self.rtol * size
 
         step = 0
-        while bool((r_norm > target).any()) and step < self.max_steps:
-            going = systems.spread(r_norm > target)
-            state = _frozen_where(
-                ~going, state, cg_step(A, state, systems=systems, preconditioner=preconditioner)
-            )
+        while step < self.max_steps:
+            going = (r_norm > target) & (systems.inner(state.r, state.p) > state.floor)
+            if not bool(going.any()):
+                break
+            new = cg_step(A, state, systems=systems, preconditioner=preconditioner)
+            state = _frozen_where(systems.spread(~going), state, new)
             r_norm = _norm(systems, state.r)
             step += 1
 
@@ -188,15 +220,5 @@ def _norm(systems: Systems, r: Signal) -> PerSystem:
 
 
 def _frozen_where(frozen: Tensor, old: CGState, new: CGState) -> CGState:
-    return CGState(*(torch.where(frozen, a, b) for a, b in zip(old, new, strict=True)))
-
-
-def check_finite(x: Tensor, name: str) -> None:
-    """Raise a three-part `ValueError` if `x` holds NaN or infinity."""
-    bad = int((~torch.isfinite(x)).sum())
-    if bad:
-        raise mistake(
-            f"{bad} values of the {name} that are NaN or infinite",
-            "finite values",
-            "Mark missing values with a SamplingMask: what it leaves out is never read.",
-        )
+    x, r, p = (torch.where(frozen, a, b) for a, b in zip(old[:3], new[:3], strict=True))
+    return CGState(x, r, p, old.floor)

@@ -12,9 +12,9 @@ from .._typing import Signal
 from ..graph import Graph
 from ..problems import GTV, DataTerm, Prior, VectorGTV, start
 from ..solvers import ADMMState, admm_start, admm_step
-from .glr import check_penalty
+from ._doors import check_inputs, check_penalty
 from .linear_solve import BoundedMomentum, LinearSolveFactory
-from .parameters import log_parameter, positive
+from .parameters import last, log_parameter, positive
 
 
 class ADMMUnroll(nn.Module, ABC):
@@ -80,8 +80,9 @@ class ADMMUnroll(nn.Module, ABC):
         self, data: DataTerm, graph: Graph, x0: Signal | None = None
     ) -> Iterator[ADMMState]:
         """The state after each iteration, for diagnostics."""
+        check_inputs(self, self.heads, data, graph, x0)
         check_penalty(self, data, self.log_rho, "rho")
-        x0 = start(data, graph.topology) if x0 is None else x0
+        x0 = data.feasible(start(data, graph.topology) if x0 is None else x0)
         state, rho = admm_start(self.prior(graph, self._lam(0)), x0), self.rho(0)
         for t, linear_solve in enumerate(self.linear_solves):
             rho_old, rho = rho, self.rho(t)
@@ -101,8 +102,7 @@ class ADMMUnroll(nn.Module, ABC):
             graph: weighted graph.
             x0: start; by default the samples with the gaps filled from neighbours.
         """
-        *_, state = self.iterates(data, graph, x0)
-        return state.x
+        return last(self.iterates(data, graph, x0)).x
 
     def extra_repr(self) -> str:
         return f"num_iterations={self.num_iterations}, heads={self.heads}"

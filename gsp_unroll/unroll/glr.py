@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 
-from .._checks import check_positive, mistake
+from .._checks import check_positive
 from .._typing import Signal
 from ..graph import Graph
-from ..problems import GLR, DataTerm, Interpolation, start
+from ..problems import GLR, DataTerm, start
+from ._doors import check_inputs, check_penalty
 from .linear_solve import BoundedMomentum, LinearSolveFactory
-from .parameters import log_parameter, positive
+from .parameters import last, log_parameter, positive
 
 
 class GLRUnroll(nn.Module):
@@ -78,8 +79,9 @@ class GLRUnroll(nn.Module):
 
     def iterates(self, data: DataTerm, graph: Graph, x0: Signal | None = None) -> Iterator[Signal]:
         """The signal after each step."""
+        check_inputs(self, self.heads, data, graph, x0)
         check_penalty(self, data, self.log_mu, "mu")
-        x0 = start(data, graph.topology) if x0 is None else x0
+        x0 = data.feasible(start(data, graph.topology) if x0 is None else x0)
         A, b = data.system(self.prior(graph).Q)
         return self.linear_solve.iterates(A, b, x0)
 
@@ -91,26 +93,7 @@ class GLRUnroll(nn.Module):
             graph: weighted graph.
             x0: start; by default the samples with the gaps filled from neighbours.
         """
-        *_, x = self.iterates(data, graph, x0)
-        return x
+        return last(self.iterates(data, graph, x0))
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}, normalization={self.normalization!r}"
-
-
-def check_penalty(layer: nn.Module, data: DataTerm, parameter: Tensor | None, name: str) -> None:
-    """A hard constraint leaves nothing for `name` to do; least squares cannot do without it."""
-    hard, given = isinstance(data, Interpolation), parameter is not None
-    layer_name = type(layer).__name__
-    if hard and given:
-        raise mistake(
-            f"Interpolation data for a {layer_name} that learns {name}",
-            f"a layer without {name}: under a hard constraint it has no effect",
-            f"Construct {layer_name} without {name}=, or pass LeastSquares data.",
-        )
-    if not hard and not given:
-        raise mistake(
-            f"{type(data).__name__} data for a {layer_name} without {name}",
-            f"a layer with a learned {name}",
-            f"Construct {layer_name}({name}=1.0).",
-        )

@@ -13,8 +13,9 @@ from .._typing import EdgeSignal, Signal
 from ..graph import Graph
 from ..operators import Incidence
 from ..problems import DataTerm, Interpolation, start
+from ._doors import check_inputs
 from .linear_solve import HeavyBall, LinearSolveFactory
-from .parameters import per_head
+from .parameters import last
 
 
 class LPState(NamedTuple):
@@ -97,7 +98,7 @@ class GTVLinearProgramUnroll(nn.Module):
         check_positive_count(num_iterations, "num_iterations")
         check_positive(gamma, "gamma")
         self.num_iterations, self.heads, self.multiplier = num_iterations, heads, multiplier
-        self.gamma = nn.Parameter(per_head(torch.full((num_iterations,), gamma), None))
+        self.gamma = nn.Parameter(torch.full((num_iterations,), gamma))
         self.linear_solves = nn.ModuleList(solver(cg_steps, heads) for _ in range(num_iterations))
 
     def lp_start(self, data: DataTerm, C: Incidence, x: Signal) -> LPState:
@@ -146,8 +147,9 @@ class GTVLinearProgramUnroll(nn.Module):
                 "Interpolation: the linear program has the samples as a hard constraint",
                 "Use GTVUnroll(rho=1.0) for noisy observations.",
             )
+        check_inputs(self, self.heads, data, graph, x0)
         # what H never reads may be NaN, and must not reach the multipliers
-        data = Interpolation(data.H, data.H(data.backprojected))
+        data = Interpolation.unchecked(data.H, data.H(data.backprojected))
         x0 = start(data, graph.topology) if x0 is None else x0
         C = Incidence(graph)
         state = self.lp_start(data, C, x0)
@@ -157,8 +159,7 @@ class GTVLinearProgramUnroll(nn.Module):
 
     def forward(self, data: DataTerm, graph: Graph, x0: Signal | None = None) -> Signal:
         """The restored signal; $Hx=y$ holds only as nearly as $T$ iterations bring it."""
-        *_, state = self.iterates(data, graph, x0)
-        return state.x
+        return last(self.iterates(data, graph, x0)).x
 
     def extra_repr(self) -> str:
         return f"num_iterations={self.num_iterations}, heads={self.heads}"

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from .._checks import check_positive_count, mistake
 from .._typing import Signal
 from ..operators import LinearOperator
-from ..solvers import CGState, cg_start, cg_step, jacobi
-from .parameters import as_coefficient, per_head
+from ..solvers import CGState, Preconditioner, cg_move, cg_start, cg_step, jacobi
+from .parameters import as_coefficient, last, per_head
 
 #: Builds the linear solve of a layer from the number of steps and of heads.
 LinearSolveFactory = Callable[[int, int | None], "LearnedSolve"]
@@ -53,7 +53,7 @@ class LearnedSolve(nn.Module, ABC):
         """The iterates $x_1..x_K$."""
         preconditioner, systems = jacobi(self.scaling(A)), A.systems
         alpha, beta = self.coefficients()
-        state = cg_start(A, b, x, preconditioner)
+        state = self.start(A, b, x, preconditioner)
         for k in range(self.cg_steps - 1):
             state = cg_step(
                 A, state, alpha[k], beta[k], systems=systems, preconditioner=preconditioner
@@ -61,17 +61,20 @@ class LearnedSolve(nn.Module, ABC):
             yield state.x
         yield self._last(A, state, alpha[-1])
 
+    def start(
+        self, A: LinearOperator, b: Signal, x: Signal, preconditioner: Preconditioner
+    ) -> CGState:
+        """The state before the first step; fixed coefficients need no inner product for it."""
+        return cg_start(A, b, x, preconditioner)
+
     def _last(self, A: LinearOperator, state: CGState, alpha: Tensor | None) -> Signal:
         # the residual and direction after the last step would be dead work
         assert alpha is not None
-        return state.x + alpha * state.p
+        return cg_move(state, alpha)
 
     def forward(self, A: LinearOperator, b: Signal, x0: Signal) -> Signal:
         """The last iterate."""
-        x = x0
-        for x in self.iterates(A, b, x0):  # noqa: B007
-            pass
-        return x
+        return last(self.iterates(A, b, x0))
 
     def extra_repr(self) -> str:
         return f"cg_steps={self.cg_steps}, heads={self.heads}"
@@ -235,6 +238,11 @@ class GuardedCG(LearnedSolve):
     def scaling(self, A: LinearOperator) -> Tensor | None:
         return A.diagonal()
 
+    def start(
+        self, A: LinearOperator, b: Signal, x: Signal, preconditioner: Preconditioner
+    ) -> CGState:
+        return cg_start(A, b, x, preconditioner, A.systems)
+
     def _last(self, A: LinearOperator, state: CGState, alpha: Tensor | None) -> Signal:
         return cg_step(A, state, None, 0.0, systems=A.systems, preconditioner=jacobi(None)).x
 
@@ -250,5 +258,5 @@ def chebyshev_momentum(smallest_eigenvalue: float, cg_steps: int) -> list[float]
     omega, momentum = 2.0, []
     for _ in range(cg_steps - 1):
         omega = 1 / (1 - omega / (4 * sigma2))
-        momentum.append(omega - 1)
+        momentum.append(min(max(omega - 1, 1e-6), 1 - 1e-6))  # sigmoid reaches neither 0 nor 1
     return momentum

