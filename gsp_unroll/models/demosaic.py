@@ -137,6 +137,14 @@ class DemosaicNetwork(nn.Module):
         assert isinstance(block, UnrolledBlock)
         return block.graph(self._start(data, shape), self._topology(shape))
 
+    def without_graph(self, data: Interpolation, shape: tuple[int, int]) -> Signal:
+        """What the first stage's convolutions propose, samples kept: the control that says how much
+        the graph adds."""
+        block = self.network.blocks[0]
+        assert isinstance(block, UnrolledBlock)
+        x0 = self._start(data, shape)
+        return data.feasible(block.base(data, self._topology(shape), x0))
+
     def _topology(self, shape: tuple[int, int]) -> Topology:
         return grid_graph(shape, window=self.window)
 

@@ -23,7 +23,6 @@ def check_inputs(
     if x0 is not None:
         graph.topology.check_signal(x0, "start")
         check_same_kind(x0, y, "the start x0", "the observation")
-        graph.topology.check_signal(x0, "start x0")
     if heads is None:
         return
     if y.ndim > 2 and y.shape[-3] != 1:

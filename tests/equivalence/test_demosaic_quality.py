@@ -44,8 +44,14 @@ def test_bilinear_agrees_with_the_reference_value(crops):
 
 @pytest.mark.parametrize(
     ("layer", "at_least"),
-    [(GLRUnroll(cg_steps=30), 33.4), (GTVUnroll(num_iterations=3, cg_steps=10, lam=1.0), 33.0)],
-    ids=["GLR", "GTV"],
+    # a threshold of 0.03 is a true total variation; at 1.0 nearly every edge is below it, and what
+    # is left of the iteration is a GLR
+    [
+        (GLRUnroll(cg_steps=30), 33.4),
+        (GTVUnroll(num_iterations=3, cg_steps=10), 31.8),
+        (GTVUnroll(num_iterations=3, cg_steps=10, lam=1.0), 33.0),
+    ],
+    ids=["GLR", "GTV", "GTV below its threshold"],
 )
 def test_untrained_layers_on_colour_differences(crops, layer, at_least):
     H = BayerMosaic(SIZE, SIZE)

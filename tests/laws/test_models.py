@@ -208,6 +208,20 @@ def test_iterates_end_with_the_result():
     assert torch.equal(last, module(data, topology))
 
 
+def test_the_control_has_no_graph():
+    network = randomised(DemosaicNetwork(heads=2, width=4)).double()
+    data, truth = mosaic()
+    x = network.without_graph(data, SHAPE)
+    seen = data.mask
+    assert torch.equal(x[seen], truth[seen])
+    block = network.network.blocks[0]
+    correction, solver = block.correction.parameters(), block.solver.parameters()
+    used = torch.autograd.grad(x.sum(), list(correction), retain_graph=True)
+    assert all(bool(g.abs().sum() > 0) for g in used)
+    unused = torch.autograd.grad(x.sum(), list(solver), allow_unused=True)
+    assert all(g is None for g in unused)
+
+
 def test_learned_graphs_can_be_looked_at():
     network = DemosaicNetwork(heads=2, width=4).double()
     data, _ = mosaic()

@@ -232,9 +232,8 @@ def test_gradient(case, heads):
 
 @pytest.mark.slow
 @every_layer
-@heads_or_none
-def test_gradient_of_the_gradient(case, heads):
-    function, inputs = as_function(case, heads)
+def test_gradient_of_the_gradient(case):
+    function, inputs = as_function(case, heads=2)
     assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
 
 
@@ -434,7 +433,7 @@ def test_the_layer_is_the_plain_solver(kind, prior, rho):
 @pytest.mark.parametrize("rho", [None, 0.5])
 @pytest.mark.parametrize("solver", [BoundedMomentum, GuardedCG])
 def test_a_long_unroll_reaches_the_optimum(kind, prior, rho, solver):
-    steps = 800 if rho is None else 200
+    steps = 500 if rho is None else 150
     layer, (mask, y, w, _) = kind(steps, 12, rho=rho, lam=0.1, solver=solver), problem(POINTS)
     H, graph, lam = SamplingMask(mask), Graph(POINTS, w), layer.log_lam[0].exp().item()
     data = Interpolation(H, y) if rho is None else LeastSquares(H, y)
@@ -468,7 +467,7 @@ def test_a_long_glr_is_the_solution_of_its_system(normalization, mu):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", DEFAULTS)
+@pytest.mark.parametrize("name", ["GTV, hard", "vector GTV, soft"])
 def test_a_thousand_learned_graphs_through_a_whole_layer_stay_finite(name):
     layer, data_term = DEFAULTS[name]
     for topology, features, learner, H, y in learned_problems(torch.float32):
@@ -646,7 +645,11 @@ MISFITS = {
     "transposed": (torch.rand(1, 6), "observation of shape", "on axis -2"),
     "no channels": (torch.rand(6), "observation of shape", "(*batch, nodes, channels)"),
     "integers": (torch.ones(6, 1).long(), "observation of dtype", "float32 or float64"),
-    "other dtype": (torch.rand(6, 1).double(), "observation of dtype torch.float64", "edge weights"),
+    "other dtype": (
+        torch.rand(6, 1).double(),
+        "observation of dtype torch.float64",
+        "edge weights",
+    ),
 }
 
 
@@ -664,6 +667,22 @@ def test_a_wrong_start(kind):
         kind()(HARD, GRAPH, torch.zeros(7, 1))
     with pytest.raises(ValueError, match=r"(?s)Got .* of dtype torch.float64.*Expected the dtype"):
         kind()(HARD, GRAPH, torch.zeros(6, 1).double())
+
+
+@pytest.mark.parametrize("kind", ALL_LAYERS)
+def test_a_layer_of_another_dtype(kind):
+    with parts("the observation of dtype torch.float32", f"the dtype of this {kind.__name__}", ""):
+        kind().double()(HARD, GRAPH)
+
+
+@pytest.mark.parametrize("kind", ALL_LAYERS)
+def test_heads_that_stand_elsewhere(kind):
+    layer = kind(heads=2)
+    y, three = torch.rand(3, 6, 1), Graph(TINY, TINY.mask_edges(torch.ones(3, 12)))
+    with parts("an observation of shape", "an axis of length 1 for the heads", "per_head"):
+        layer(Interpolation(HARD.H, y), GRAPH)
+    with parts("edge weights of shape", r"\(\*batch, 2, edges\)", "Build the learner with heads=2"):
+        layer(HARD.per_head(), three)
 
 
 def test_every_layer_says_what_it_is():
