@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import fresh_folder, print_table
+from _common import fresh_folder, print_table
 from scipy.spatial import cKDTree
 from torch import Tensor
 from tqdm import tqdm

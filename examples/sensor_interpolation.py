@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import fresh_folder, print_table
+from _common import fresh_folder, print_table
 from torch import Tensor, nn
 from tqdm import tqdm
 
