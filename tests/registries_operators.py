@@ -125,6 +125,10 @@ OPERATORS = {
         Downsample((3, 4)) @ Blur((3, 4), numbers(3, 3, dtype=t)),
         (12, 2),
     ),
+    "blur, then gains": lambda t: (
+        Diagonal(3 * numbers(12, 1, dtype=t)) @ Blur((3, 4), numbers(3, 3, dtype=t)),
+        (12, 2),
+    ),
     "gradient, then its adjoint": lambda t: (Gradient(POINTS).T @ Gradient(POINTS), (7, 2)),
     "matrix on channels, then mask": lambda t: (
         SamplingMask(bools(4, 1)) @ matrix(t, 2, 3, on_channels=True),

@@ -1,8 +1,11 @@
-"""Grid kernels as single operations for `torch.compile`.
+"""Kernels as single operations for `torch.compile`.
 
 A kernel is a loop over the offsets of a window. Traced, a solver of fifty products on a 5x5 window
 would become thousands of small operations and take minutes to compile; seen from outside, each
 product is one. Eager code calls the kernels directly.
+
+A scatter is opaque for another reason: the CPU backend of torch 2.13 fuses two of them and may read
+the sum before it has been added.
 """
 
 from __future__ import annotations
@@ -43,6 +46,29 @@ def _(
     tensors: list[Tensor], kernel: str, shape: list[int], offsets: list[int], size: list[int]
 ) -> Tensor:
     return tensors[-1].new_empty(size)
+
+
+@torch.library.custom_op("gsp_unroll::scatter", mutates_args=())
+def scatter(z: Tensor, node: Tensor, num_nodes: int) -> Tensor:
+    """The sum of `z` over the edges of each node."""
+    zero = z.new_zeros(*z.shape[:-2], num_nodes, z.shape[-1])
+    return zero.index_add(-2, node, z)
+
+
+@scatter.register_fake
+def _(z: Tensor, node: Tensor, num_nodes: int) -> Tensor:
+    return z.new_empty(*z.shape[:-2], num_nodes, z.shape[-1])
+
+
+def _keep_node(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[1])
+
+
+def _gather(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
+    return g.index_select(-2, ctx.saved_tensors[0]), None, None
+
+
+scatter.register_autograd(_gather, setup_context=_keep_node)
 
 
 def opaque(result_size: Callable[..., tuple[int, ...]]) -> Callable[[Kernel], Kernel]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .._checks import mistake
 from .._typing import EdgeSignal, Signal
+from ._opaque import scatter
 from .systems import Systems
 from .topology import Topology
 
@@ -140,6 +141,9 @@ class EdgeList(Topology):
 
     def _scatter(self, z: EdgeSignal, node: Tensor) -> Signal:
         self.check_edge_signal(z)
+        if torch.compiler.is_compiling():
+            summed: Tensor = scatter(z, node, self.num_nodes)
+            return summed
         zero = z.new_zeros(*z.shape[:-2], self.num_nodes, z.shape[-1])
         return zero.index_add(-2, node, z)
 

@@ -56,6 +56,7 @@ def admm_step(
     r"""One step of ADMM on $\min_x \mathrm{data}(x)+g(z)$ subject to $z=Kx$, in the order z, u, x.
 
     $$z\leftarrow\mathrm{prox}_{g/\rho}(Kx+u),\qquad u\leftarrow u+Kx-z,$$
+
     $$x\leftarrow\arg\min_x\;\mathrm{data}(x)+\tfrac\rho2\|Kx-z+u\|_W^2 .$$
 
     With $K=\mathrm{grad}$ and $W=\mathrm{diag}(w)$ the last line is $(H^\top H+\rho L)x=H^\top

@@ -125,9 +125,5 @@ def test_with_the_default_backend():
 
 @quiet
 @needs_compiler
-@pytest.mark.xfail(
-    reason="the CPU backend of torch 2.13 may read the sum of an index_add before it has added: "
-    "(index_add + index_add) * (index_add - index_add) is wrong in plain torch as well"
-)
 def test_with_the_default_backend_on_an_edge_list():
     check_compiled("GLR, guarded CG", POINTS, backend="inductor")

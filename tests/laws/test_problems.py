@@ -538,6 +538,28 @@ def test_the_gap_bounds_what_any_signal_can_still_gain(term, build, topology):
         assert (problem.objective(x) - gap <= best + 1e-12).all()
 
 
+def test_the_gap_of_a_denoising_is_that_of_its_dual_in_closed_form():
+    # min |x - y|^2 / 2 + <v, x> lies at x = y - v
+    graph, x, y = weighted(IMAGE), random(12, 2), random(12, 2)
+    prior = GTV(graph, 0.3)
+    p = random(IMAGE.num_edges, 2).clamp(-0.3, 0.3)
+    v = prior.pull_back(p)
+    dual = (v * y - 0.5 * v**2).sum(0, keepdim=True)
+    problem = Problem(LeastSquares(Identity(), y), prior)
+    assert_same(problem.duality_gap(x, p), problem.objective(x) - dual)
+
+
+def test_the_gap_of_an_interpolation_takes_the_best_of_the_box_at_unknown_nodes():
+    graph, y = weighted(IMAGE), random(12, 1)
+    mask, p = bools(12, 1), random(IMAGE.num_edges, 1).clamp(-0.3, 0.3)
+    problem = Problem(Interpolation(SamplingMask(mask), y), GTV(graph, 0.3))
+    v = problem.prior.pull_back(p)
+    lo, hi = y[mask].min(), y[mask].max()
+    dual = (v * y)[mask].sum() + torch.minimum(v * lo, v * hi)[~mask].sum()
+    x = problem.data.feasible(random(12, 1))
+    assert_same(problem.duality_gap(x, p), problem.objective(x) - dual)
+
+
 def test_more_candidates_never_widen_the_gap():
     problem = Problem(LeastSquares(SamplingMask(bools(12, 2)), random(12, 2)), GTV(weighted(IMAGE)))
     x, p, q = random(12, 2), random(IMAGE.num_edges, 2), random(IMAGE.num_edges, 2)
