@@ -20,7 +20,7 @@ help:
 	@echo "make clean       remove the virtual environment and everything that was built"
 
 demo: $(VENV)/.demo
-	$(BIN)/python examples/image_demosaic.py
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python examples/image_demosaic.py
 
 # PASSIVE: on a busy machine, waiting OpenMP threads that spin slow each other down many times over.
 # TMPDIR: PyTorch Geometric leaves one generated file per layer class behind; they go with the folder.

@@ -13,8 +13,8 @@ The graph decides what belongs together. It is drawn on the noisy points: w_ij f
 distance in position and in the direction of the surface, first in a metric chosen by hand and then
 in one that has been learned together with the steps of the solver.
 
-What to expect: on this scan lengths do better than squares, and the trained layer does best. On a
-smooth closed shape a plane through the neighbours, which needs no graph, is hard to beat.
+What to expect: on this scan lengths do better than squares, and the trained layer does best. On
+smoother ones a plane through the neighbours, which needs no graph, comes nearer still.
 
 Run `python examples/point_cloud_denoise.py`: no argument is needed. The scan is the front half of a
 motorcycle, measured with structured light; everything is tuned and trained on the rear half.
@@ -218,16 +218,17 @@ def load_motorcycle() -> tuple[Tensor, Tensor]:
 
 
 def load_points(name: str) -> Tensor:
-    """Points of a file, about their mean: `.npz` with an array `xyz`, else text, x y z per line."""
+    """The points of a file, about their mean."""
     try:
-        arrays = np.load(name) if name.endswith(".npz") else {"xyz": np.loadtxt(name, ndmin=2)}
-        xyz = arrays["xyz"].astype(np.float64)
+        archive = name.endswith(".npz")
+        xyz = np.load(name)["xyz"] if archive else np.loadtxt(name, usecols=(0, 1, 2), ndmin=2)
+        xyz = xyz.astype(np.float64)
     except (OSError, KeyError, ValueError) as error:
         raise SystemExit(
-            f"Got {name}: {error}. Expected .npz with an array `xyz`, or text with x y z on each "
-            "line. Check the path, or convert the file."
+            f"Got {name}, not to be read ({type(error).__name__}). Expected .npz with an array "
+            "xyz, or text with x y z on each line. Check the path, or convert the file."
         ) from None
-    if xyz.shape[-1] != 3:
+    if xyz.shape[-1:] != (3,):
         raise SystemExit(
             f"Got xyz of shape {xyz.shape} in {name}. Expected (..., 3). Keep three columns."
         )

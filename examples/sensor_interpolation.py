@@ -198,8 +198,8 @@ def average(y: Tensor, place: Tensor, k: int, power: int) -> Tensor:
     reports = ~y.isnan().mT.unsqueeze(1)  # (days, 1, stations)
     distance = torch.cdist(place, place).masked_fill(~reports, torch.inf)
     farthest = distance.topk(k, largest=False).values[..., -1:]
-    W = torch.where(distance <= farthest, (distance + 1e-3) ** -power, 0)
-    W = W / W.sum(-1, keepdim=True)
+    W = torch.where((distance <= farthest) & reports, (distance + 1e-3) ** -power, 0)
+    W = W / W.sum(-1, keepdim=True).clamp(min=1e-9)
     return (W @ y.nan_to_num(0).mT.unsqueeze(-1)).squeeze(-1).mT
 
 
@@ -271,8 +271,9 @@ def arrays_of(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             height = file["elevation_m"].astype(float) if "elevation_m" in file else flat
     except (OSError, KeyError, ValueError, AttributeError, TypeError) as error:
         raise SystemExit(
-            f"Got {name}: {error}. Expected an .npz file with latlon (stations, 2), values (days, "
-            "stations) and, where known, elevation_m (stations). Check the path and the names."
+            f"Got {name}, not to be read ({type(error).__name__}). Expected .npz with latlon "
+            "(stations, 2), values (days, stations) and, where known, elevation_m (stations). "
+            "Check the path and the names of the arrays."
         ) from None
     days, stations = len(values), len(latlon)
     if latlon.shape != (stations, 2) or values.shape != (days, stations) or len(height) != stations:
