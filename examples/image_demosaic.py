@@ -268,7 +268,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--input", help="photo to restore (default: one from scikit-image)")
     parser.add_argument("--output", default="runs/image_demosaic", help="folder for the pictures")
     parser.add_argument("--size", type=int, default=160, help="central pixels used, 0: all")
-    parser.add_argument("--train", type=int, default=400, metavar="STEPS", help="training steps")
+    parser.add_argument("--train", type=int, default=300, metavar="STEPS", help="training steps")
     parser.add_argument("--admm-steps", type=int, default=100, help="budget of the convex GTV")
     parser.add_argument("--device", default=cuda)
     parser.add_argument("--seed", type=int, default=0)
