@@ -195,12 +195,9 @@ class ADMM:
         pull = prior.pull_back(z - z_old)
         dual = rho * systems.inner(pull, pull).sqrt()
         size = 1 + torch.maximum(_norm_of(prior, z), rho * _norm_of(prior, u))
-        residual = torch.maximum(primal, dual) / size
-        if not bool(torch.isfinite(objective).all()):
-            residual = torch.full_like(residual, torch.nan)
         return Solution(
             x=x,
-            status=self._status(gap, tolerance, residual),
+            status=self._status(objective, gap, tolerance, torch.maximum(primal, dual) / size),
             num_steps=step,
             primal_residual=primal,
             dual_residual=dual,
@@ -208,8 +205,10 @@ class ADMM:
             preconditioner=preconditioner_name(data.system(prior.normal)[0]),
         )
 
-    def _status(self, gap: PerSystem, tolerance: PerSystem, residual: PerSystem) -> Status:
-        if not bool(torch.isfinite(residual).all()):
+    def _status(
+        self, objective: PerSystem, gap: PerSystem, tolerance: PerSystem, residual: PerSystem
+    ) -> Status:
+        if not bool(torch.isfinite(objective).all() & torch.isfinite(residual).all()):
             return Status.NOT_FINITE
         if bool(torch.isnan(gap).any()):
             small = bool((residual <= max(self.rtol, 50 * torch.finfo(residual.dtype).eps)).all())

@@ -165,10 +165,9 @@ class ConjugateGradient:
                 f"the nodes and channels of the right-hand side, {tuple(b.shape)}",
                 "Leave x0 out to start from zero.",
             )
-        A(x0)  # the operator checks shape and device
         check_finite(b, "right-hand side")
         check_finite(x0, "start")
-        return self.run(A, b, x0)
+        return self.run(A, b, x0)  # whose first product checks shape and device
 
     def run(self, A: LinearOperator, b: Signal, x0: Signal) -> Solution:
         """`solve` without the checks at the door, for solvers that call this one in a loop."""
