@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .._checks import mistake
 from .._typing import EdgeSignal, Signal, Weight
+from ..kernels.plans import Stencil, stencil
 from ._autograd import linear_pair
 from ._opaque import as_last, on_edges, on_nodes, opaque, per_edge
 from .topology import Topology
@@ -77,6 +78,10 @@ class Grid(Topology):
             )
         object.__setattr__(self, "_region_list", self._find_regions())
         object.__setattr__(self, "_tent_kernel", self._find_tent_kernel())
+
+    @property
+    def plan(self) -> Stencil | None:
+        return stencil(self.shape, self.offsets)
 
     @property
     def lattice(self) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from . import _autograd
 from .systems import Systems
 
 if TYPE_CHECKING:
+    from ..kernels.plans import Stencil
     from .both_directions import BothDirections
 
 
@@ -76,6 +77,11 @@ class Topology(ABC):
     def mask_edges(self, w: Weight) -> Weight:
         """`w` with zeros on padded slots."""
         return w
+
+    @property
+    def plan(self) -> Stencil | None:
+        """What kernels need to know of the structure, found once; None where no kernel serves."""
+        return None
 
     @property
     def lattice(self) -> tuple[int, ...] | None:

@@ -13,6 +13,7 @@ from ..graph import Graph
 from ..problems import GTV, DataTerm, Prior, VectorGTV, start
 from ..solvers import ADMMState, admm_start, admm_step
 from ._doors import check_inputs, check_penalty
+from .fused import fused
 from .linear_solve import BoundedMomentum, LinearSolveFactory
 from .parameters import last, log_parameter, positive
 
@@ -80,9 +81,7 @@ class ADMMUnroll(nn.Module, ABC):
         self, data: DataTerm, graph: Graph, x0: Signal | None = None
     ) -> Iterator[ADMMState]:
         """The state after each iteration, for diagnostics."""
-        check_inputs(self, self.heads, data, graph, x0)
-        check_penalty(self, data, self.log_rho, "rho")
-        x0 = data.feasible(start(data, graph.topology) if x0 is None else x0)
+        x0 = self._start(data, graph, x0)
         state, rho = admm_start(self.prior(graph, self._lam(0)), x0), self.rho(0)
         for t, linear_solve in enumerate(self.linear_solves):
             rho_old, rho = rho, self.rho(t)
@@ -102,7 +101,16 @@ class ADMMUnroll(nn.Module, ABC):
             graph: weighted graph.
             x0: start; by default the samples with the gaps filled from neighbours.
         """
-        return last(self.iterates(data, graph, x0)).x
+        x0 = self._start(data, graph, x0)
+        steps = range(self.num_iterations)
+        priors = [self.prior(graph, self._lam(t)) for t in steps]
+        x = fused(data, x0, priors, [self.rho(t) for t in steps], self.linear_solves, self.heads)
+        return last(self.iterates(data, graph, x0)).x if x is None else x
+
+    def _start(self, data: DataTerm, graph: Graph, x0: Signal | None) -> Signal:
+        check_inputs(self, self.heads, data, graph, x0)
+        check_penalty(self, data, self.log_rho, "rho")
+        return data.feasible(start(data, graph.topology) if x0 is None else x0)
 
     def extra_repr(self) -> str:
         return f"num_iterations={self.num_iterations}, heads={self.heads}"

@@ -12,6 +12,7 @@ from .._typing import Signal
 from ..graph import Graph
 from ..problems import GLR, DataTerm, start
 from ._doors import check_inputs, check_penalty
+from .fused import fused
 from .linear_solve import BoundedMomentum, LinearSolveFactory
 from .parameters import last, log_parameter, positive
 
@@ -79,9 +80,7 @@ class GLRUnroll(nn.Module):
 
     def iterates(self, data: DataTerm, graph: Graph, x0: Signal | None = None) -> Iterator[Signal]:
         """The signal after each step."""
-        check_inputs(self, self.heads, data, graph, x0)
-        check_penalty(self, data, self.log_mu, "mu")
-        x0 = data.feasible(start(data, graph.topology) if x0 is None else x0)
+        x0 = self._start(data, graph, x0)
         A, b = data.system(self.prior(graph).Q)
         return self.linear_solve.iterates(A, b, x0)
 
@@ -93,7 +92,14 @@ class GLRUnroll(nn.Module):
             graph: weighted graph.
             x0: start; by default the samples with the gaps filled from neighbours.
         """
-        return last(self.iterates(data, graph, x0))
+        x0 = self._start(data, graph, x0)
+        x = fused(data, x0, [self.prior(graph)], [1.0], [self.linear_solve], self.heads)
+        return last(self.iterates(data, graph, x0)) if x is None else x
+
+    def _start(self, data: DataTerm, graph: Graph, x0: Signal | None) -> Signal:
+        check_inputs(self, self.heads, data, graph, x0)
+        check_penalty(self, data, self.log_mu, "mu")
+        return data.feasible(start(data, graph.topology) if x0 is None else x0)
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}, normalization={self.normalization!r}"

@@ -1,0 +1,127 @@
+"""Builds the C++ kernels with whatever compiler is there.
+
+Run by the build backend when the package is installed (`hatch_build.py`), and by hand after an edit
+of `src/`: `python gsp_unroll/kernels/compile.py`. It needs a C++17 compiler and nothing else: no
+torch, no headers of Python. Without a compiler the package works all the same, slower;
+`gsp_unroll.show_backends()` tells.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+#: Instruction sets: bytes in a register, and the flags that allow them. One library each: within
+#: one, the linker would keep a single copy of every shared template, perhaps the one that this
+#: processor cannot run.
+BASE = {"base": (16, ())}
+X86 = {
+    "avx2": (32, ("-mavx2", "-mfma")),
+    "avx512": (64, ("-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mfma")),
+}
+
+# -fno-math-errno: a square root may be a vector instruction. No -ffast-math: NaN must stay NaN, and
+# a sum must keep its order.
+FLAGS = (
+    "-std=c++17",
+    "-O3",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-fno-math-errno",
+    "-ffp-contract=fast",
+    "-Wno-psabi",
+    "-Wno-ignored-attributes",
+)
+
+
+class CannotCompile(Exception):
+    """There is no compiler, or it failed; the message says what was tried."""
+
+
+def instruction_sets() -> dict[str, tuple[int, tuple[str, ...]]]:
+    """What to compile for on this machine's architecture."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return BASE | X86 if x86 else BASE
+
+
+def platform_tag() -> str:
+    """The platform part of a wheel's name."""
+    return sysconfig.get_platform().replace("-", "_").replace(".", "_")
+
+
+def library(name: str) -> Path:
+    """Where the kernels for an instruction set are kept."""
+    return HERE / f"native_{name}.so"
+
+
+def find_compiler() -> str:
+    """The C++ compiler: `$CXX`, or the first one on the path."""
+    for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
+        if name and shutil.which(name):
+            return name
+    raise CannotCompile("no C++ compiler: looked for $CXX, c++, g++ and clang++")
+
+
+def compile_libraries() -> list[Path]:
+    """Compiles `src/` into one shared library per instruction set.
+
+    Raises:
+        CannotCompile: no compiler, or one that fails.
+    """
+    compiler = find_compiler()
+    with tempfile.TemporaryDirectory() as scratch:
+        openmp = _openmp_flags(compiler, Path(scratch))
+
+        def compile_one(name: str) -> Path:
+            width, flags = instruction_sets()[name]
+            sources = sorted((HERE / "src").glob("*.cpp"))
+            objects = [Path(scratch) / f"{source.stem}_{name}.o" for source in sources]
+            for source, output in zip(sources, objects, strict=True):
+                options = [*FLAGS, *openmp, *flags, f"-DGSP_BYTES={width}"]
+                _run([compiler, *options, "-c", source, "-o", output])
+            # No -fopenmp here: the OpenMP functions are those that torch has already loaded, so
+            # that a process never has two pools of threads.
+            undefined = ("-undefined", "dynamic_lookup") if sys.platform == "darwin" else ()
+            fresh, target = Path(scratch) / f"{name}.so", library(name)
+            _run([compiler, "-shared", *undefined, *objects, "-o", fresh])
+            # a new file under the old name: a process that has the old one open keeps it
+            beside = target.with_suffix(f".{os.getpid()}")
+            shutil.copy(fresh, beside)
+            os.replace(beside, target)
+            return target
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(compile_one, instruction_sets()))
+
+
+def _openmp_flags(compiler: str, scratch: Path) -> tuple[str, ...]:
+    """`-fopenmp` where the compiler knows it; without, the kernels run on one thread."""
+    probe = scratch / "probe.cpp"
+    probe.write_text("int main() { return 0; }\n")
+    try:
+        _run([compiler, "-fopenmp", "-c", probe, "-o", scratch / "probe.o"])
+    except CannotCompile:
+        return ()
+    return ("-fopenmp",)
+
+
+def _run(command: Sequence[object]) -> None:
+    words = [str(word) for word in command]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CannotCompile(f"{' '.join(words)}\n{done.stderr.strip()}")
+
+
+if __name__ == "__main__":
+    for path in compile_libraries():
+        print(path)

@@ -1,0 +1,102 @@
+"""Which kernel serves: looked up by operation, plan, dtype and device.
+
+A kernel computes what readable steps elsewhere in the library define. Where none is registered,
+those steps run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+#: Fastest first.
+Backend = Literal["native", "triton", "torch", "reference"]
+BACKENDS: tuple[Backend, ...] = ("native", "triton", "torch", "reference")
+
+Key = tuple[str, str, torch.dtype, str]
+
+_fastest: ContextVar[Backend] = ContextVar("fastest", default="native")
+
+
+@lru_cache(maxsize=1)
+def kernels() -> dict[Backend, dict[Key, Any]]:
+    """Everything that can serve on this machine."""
+    from . import native_block, torch_block
+
+    return {"native": native_block.kernels(), "torch": torch_block.kernels()}
+
+
+def find(operation: str, plan: Any, reference: Tensor) -> Any | None:
+    """The fastest kernel for `operation` on `plan` with the dtype and device of `reference`, or
+    None where the readable steps are to run."""
+    if plan is None:
+        return None
+    key = (operation, plan.name, reference.dtype, reference.device.type)
+    table = kernels()
+    for backend in BACKENDS[BACKENDS.index(_fastest.get()) :]:
+        kernel = table.get(backend, {}).get(key)
+        if kernel is not None:
+            return kernel
+    return None
+
+
+def show_backends() -> None:
+    """Prints which kernels this machine has, and which serves each operation.
+
+    Example:
+        >>> from gsp_unroll import show_backends
+        >>> show_backends()
+        gsp_unroll backends, fastest first
+        ...
+    """
+    from .native import library
+
+    loaded, about = library()
+    print("gsp_unroll backends, fastest first")
+    print(f"  native     C++: {f'for {about}' if loaded else about}")
+    print(f"  triton     {'CUDA' if torch.cuda.is_available() else 'no CUDA device'}")
+    print("  torch      always")
+    print("  reference  always: the readable steps, differentiable any number of times")
+    print(f"threads: {torch.get_num_threads()}, the same pool as torch's")
+    served: dict[Key, Backend] = {}
+    for name in BACKENDS:
+        for key in kernels().get(name, {}):
+            served.setdefault(key, name)
+    print(f"{'operation':<10} {'plan':<8} {'dtype':<8} {'device':<6} served by")
+    for (operation, plan, dtype, device), name in sorted(served.items(), key=str):
+        kind = str(dtype).removeprefix("torch.")
+        print(f"{operation:<10} {plan:<8} {kind:<8} {device:<6} {name}")
+
+
+@contextmanager
+def backend(fastest: Backend) -> Iterator[None]:
+    """Within the `with`, no kernel faster than `fastest` is used.
+
+    Results agree to rounding, so this serves to compare, to time, and to find out whether a kernel
+    is to blame: `"native"` allows all, `"torch"` the ones written in PyTorch, `"reference"` none.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Graph, Laplacian, backend, path_graph
+        >>> L = Laplacian(Graph(path_graph(3), torch.tensor([1.0, 2.0, 0.0])))
+        >>> with backend("reference"):
+        ...     (L @ torch.tensor([[0.0], [1.0], [4.0]])).flatten()
+        tensor([-1., -5.,  6.])
+    """
+    if fastest not in BACKENDS:
+        from .._checks import mistake
+
+        raise mistake(
+            f"backend {fastest!r}", f"one of {', '.join(BACKENDS)}", "'native' allows every kernel."
+        )
+    token = _fastest.set(fastest)
+    try:
+        yield
+    finally:
+        _fastest.reset(token)
