@@ -25,6 +25,9 @@ if TYPE_CHECKING:
         GridCNN as GridCNN,
     )
     from .features import (
+        GridUNet as GridUNet,
+    )
+    from .features import (
         OnGrid as OnGrid,
     )
     from .features import (
@@ -63,6 +66,12 @@ if TYPE_CHECKING:
     from .graph import (
         radius_graph as radius_graph,
     )
+    from .kernels import (
+        backend as backend,
+    )
+    from .kernels import (
+        show_backends as show_backends,
+    )
     from .learners import (
         DotProductLearner as DotProductLearner,
     )
@@ -80,6 +89,9 @@ if TYPE_CHECKING:
     )
     from .models import (
         UnrolledNetwork as UnrolledNetwork,
+    )
+    from .models import (
+        restore_tiled as restore_tiled,
     )
     from .operators import (
         Adjacency as Adjacency,
@@ -195,6 +207,7 @@ _HOME = {
         "BothDirections EdgeList Graph Grid Systems Topology grid_graph knn_graph path_graph "
         "product_graph radius_graph"
     ),
+    "kernels": "backend show_backends",
     "operators": (
         "Adjacency BayerMosaic Blur ColorMosaic Diagonal Downsample Gradient Identity Incidence "
         "Laplacian LinearOperator MatrixFree SamplingMask Selection"
@@ -208,8 +221,10 @@ _HOME = {
         "VectorGTVUnroll"
     ),
     "learners": "DotProductLearner GraphLearner MahalanobisLearner",
-    "features": "BilateralFeatures CausalTemporalConv EdgeConvFeatures GridCNN OnGrid PointMLP",
-    "models": "DemosaicNetwork UnrolledBlock UnrolledNetwork",
+    "features": (
+        "BilateralFeatures CausalTemporalConv EdgeConvFeatures GridCNN GridUNet OnGrid PointMLP"
+    ),
+    "models": "DemosaicNetwork UnrolledBlock UnrolledNetwork restore_tiled",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 _SUBMODULES = [*_HOME, "metrics", "testing", "viz"]

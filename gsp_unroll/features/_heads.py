@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from .._checks import check_positive_count, mistake
+from .._typing import Signal
 
 
 def check_heads(out_channels: int, heads: int | None) -> None:
@@ -21,11 +22,14 @@ def check_heads(out_channels: int, heads: int | None) -> None:
         )
 
 
-def split_heads(features: Tensor, heads: int | None) -> Tensor:
+def split_heads(features: Tensor, heads: int | None, signal: Signal) -> Tensor:
     """`(*batch, nodes, channels)` to `(*batch, heads, nodes, channels / heads)`.
 
-    Head h takes the h-th run of consecutive channels. With `heads=None` nothing is split.
+    Head h takes the h-th run of consecutive channels. With `heads=None` nothing is split. The
+    result has the dtype of the signal: under autocast a network computes in 16 bits, and what is
+    made of its features does not.
     """
+    features = features.to(signal.dtype)
     if heads is None:
         return features
     dealt: Tensor = features.unflatten(-1, (heads, -1))

@@ -10,6 +10,7 @@ from ..graph import Topology
 from ._heads import check_heads, split_heads
 from ._layers import Activation, check_input, layer_widths, residual_chain
 from .on_grid import as_image, as_signal, image_shape
+from .reach import Reach
 
 
 class GridCNN(nn.Module):
@@ -82,4 +83,9 @@ class GridCNN(nn.Module):
         check_input(signal, self.in_channels, topology.num_nodes, self)
         image = as_image(signal, image_shape(topology))
         maps = residual_chain(self.layers, self.activation, image)
-        return split_heads(as_signal(maps, tuple(signal.shape[:-2])), self.heads)
+        return split_heads(as_signal(maps, tuple(signal.shape[:-2])), self.heads, signal)
+
+    @property
+    def reach(self) -> Reach:
+        """How far a feature looks: one pixel per layer."""
+        return Reach(len(self.layers))

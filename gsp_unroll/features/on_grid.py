@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .._checks import check_signal, mistake
 from .._typing import Signal
 from ..graph import Topology
+from .reach import Reach, reach_of
 
 
 def image_shape(topology: Topology) -> tuple[int, int]:
@@ -45,6 +46,10 @@ def as_signal(image: Tensor, batch: tuple[int, ...]) -> Signal:
 class OnGrid(nn.Module):
     r"""Runs an image module on the pixels of a grid signal.
 
+    The module gets a view of the signal in the memory format `torch.channels_last`, in which
+    convolutions are fastest. Nothing is copied, and the result has the dtype of the signal even
+    where autocast lets the module compute in another.
+
     Args:
         module: maps `(batch, channels, height, width)` to the same height and width: any network
             of convolutions.
@@ -71,4 +76,9 @@ class OnGrid(nn.Module):
     def forward(self, signal: Signal, topology: Topology) -> Signal:
         check_signal(signal, topology.num_nodes)
         image = as_image(signal, image_shape(topology))
-        return as_signal(self.module(image), tuple(signal.shape[:-2]))
+        return as_signal(self.module(image), tuple(signal.shape[:-2])).to(signal.dtype)
+
+    @property
+    def reach(self) -> Reach:
+        """How far the module looks, see `reach_of`."""
+        return reach_of(self.module)

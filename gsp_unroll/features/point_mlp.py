@@ -12,6 +12,7 @@ from .._typing import Signal
 from ..graph import Topology
 from ._heads import check_heads, split_heads
 from ._layers import Activation, check_input, layer_widths
+from .reach import Reach
 
 
 class PointMLP(nn.Module):
@@ -48,6 +49,8 @@ class PointMLP(nn.Module):
         torch.Size([2, 100, 4])
     """
 
+    reach = Reach(0)
+
     def __init__(
         self,
         in_channels: int,
@@ -70,7 +73,7 @@ class PointMLP(nn.Module):
     def forward(self, signal: Signal, topology: Topology | None = None) -> Tensor:
         """Features of each node; the topology, which other networks need, is not read."""
         check_input(signal, self.in_channels, None, self)
-        return split_heads(self._features(signal), self.heads)
+        return split_heads(self._features(signal), self.heads, signal)
 
     def _features(self, x: Tensor) -> Tensor:
         for layer in self.hidden:
@@ -148,4 +151,4 @@ class EdgeConvFeatures(nn.Module):
         directed = topology if topology.directed else topology.both_directions()
         itself = torch.arange(topology.num_nodes, device=signal.device).expand(2, -1)
         edge_index = torch.cat([directed.edge_index.to(signal.device), itself], 1)
-        return split_heads(self.conv(signal, edge_index), self.heads)
+        return split_heads(self.conv(signal, edge_index), self.heads, signal)

@@ -96,7 +96,7 @@ class CausalTemporalConv(nn.Module):
         series = series.reshape(math.prod(batch) * places, self.in_channels, steps)
         series = residual_chain(self.layers, self.activation, series)
         features = series.reshape(*batch, places, series.shape[-2], steps).movedim(-1, -3)
-        return split_heads(features.flatten(-3, -2), self.heads)
+        return split_heads(features.flatten(-3, -2), self.heads, signal)
 
 
 class _CausalConv(nn.Module):

@@ -3,5 +3,12 @@
 from .base import GraphLearner, bounded_exp
 from .dot_product import DotProductLearner
 from .mahalanobis import MahalanobisLearner
+from .precision import full_precision
 
-__all__ = ["DotProductLearner", "GraphLearner", "MahalanobisLearner", "bounded_exp"]
+__all__ = [
+    "DotProductLearner",
+    "GraphLearner",
+    "MahalanobisLearner",
+    "bounded_exp",
+    "full_precision",
+]

@@ -12,6 +12,7 @@ from torch_geometric.nn import MessagePassing
 from .._checks import check_positive_count, check_same_kind, mistake
 from .._typing import Signal, Weight
 from ..graph import Graph, Normalization, Topology
+from .precision import full_precision
 
 #: Largest size of a learned score; exp(-30) is 1e-13 and exp(30) is 1e13.
 MAX_SCORE = 30.0
@@ -25,7 +26,7 @@ def bounded_exp(score: Tensor) -> Tensor:
     the solver gets is singular there. Cut, every node keeps all its neighbours and its degree is
     never 0. Beyond the limit the derivative is 0: keep features near unit size, or nothing learns.
     """
-    # weights are at least float32: under autocast, scores come in 16 bits and solvers do not
+    # weights are at least float32: a learner in 16 bits may score, but no solver computes in them
     score = score.to(torch.promote_types(score.dtype, torch.float32))
     return score.clamp(-MAX_SCORE, MAX_SCORE).exp()
 
@@ -43,6 +44,9 @@ class GraphLearner(MessagePassing, ABC):
 
     Annotations on `edge_update` must be plain importable names such as `Tensor`: PyG writes a fast
     version of `edge_updater` from them and silently keeps a slow one when it cannot read them.
+
+    Autocast ends here: features in 16 bits are taken to the dtype of the parameters, and the
+    weights are computed in it.
 
     Args:
         num_features: length of a node's feature vector, at least 1.
@@ -113,9 +117,24 @@ class GraphLearner(MessagePassing, ABC):
     @final
     def forward(self, features: Signal, topology: Topology) -> Graph:
         self._check(features, topology)
-        weight = self.edge_weight(self.embed(features), topology)
-        # unchecked: a look at the values would stall the device and break torch.compile
-        return Graph.unchecked(topology, weight).normalized(self.normalization)
+        with full_precision(features):
+            weight = self.edge_weight(self.embed(self._converted(features)), topology)
+            # unchecked: a look at the values would stall the device and break torch.compile
+            graph = Graph.unchecked(topology, weight).normalized(self.normalization)
+        return graph
+
+    @property
+    def hops(self) -> int:
+        """How many edges away from the two ends of an edge its weight still looks: 1 where it is
+        divided by a sum over neighbours."""
+        return 0 if self.normalization == "none" else 1
+
+    def _converted(self, features: Signal) -> Signal:
+        """The features in the dtype of the parameters, without any in float32 or wider."""
+        parameter = next(self.parameters(), None)
+        if parameter is None:
+            return features.to(torch.promote_types(features.dtype, torch.float32))
+        return features.to(parameter.dtype)
 
     def _check(self, features: Tensor, topology: Topology) -> None:
         topology.check_signal(features, "feature tensor")

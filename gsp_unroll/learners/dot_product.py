@@ -85,6 +85,10 @@ class DotProductLearner(GraphLearner):
                 nn.init.orthogonal_(head)
             self.key.copy_(self.query)
 
+    @property
+    def hops(self) -> int:
+        return 1 + super().hops  # the softmax is a sum over neighbours, whatever follows
+
     def embed(self, features: Signal) -> Signal:
         # every node asks along some edges and answers along others: both in one tensor
         return torch.cat([features @ self.query.mT, features @ self.key.mT], -1)

@@ -3,6 +3,7 @@
 from .block import HeadMixture, UnrolledBlock
 from .demosaic import DemosaicNetwork, bilateral_graph, bilinear, green_first
 from .network import UnrolledNetwork
+from .tiling import block_reach, in_tiles, restore_tiled
 
 __all__ = [
     "DemosaicNetwork",
@@ -11,5 +12,8 @@ __all__ = [
     "UnrolledNetwork",
     "bilateral_graph",
     "bilinear",
+    "block_reach",
     "green_first",
+    "in_tiles",
+    "restore_tiled",
 ]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .._checks import check_positive_count, mistake
 from .._typing import Signal
 from ..graph import Graph, Topology
-from ..learners import GraphLearner
+from ..learners import GraphLearner, full_precision
 from ..problems import DataTerm, start
 
 
@@ -49,6 +49,9 @@ class UnrolledBlock(nn.Module):
     The base $\bar x$ is 0 without a `correction` network. With one it is
     $\bar x=x+\mathrm{correction}([x,\,m])$, $m$ the mask of observed values: the network proposes,
     and the solver spreads over the graph what the observation disagrees with.
+
+    Under `torch.autocast` the two networks, `features` and `correction`, may compute in 16 bits;
+    the distances, the weights and the solve stay in the dtype of the signal.
 
     Args:
         features: `(signal, topology) -> (*batch, [heads,] nodes, D)`, such as `GridCNN`.
@@ -118,7 +121,7 @@ class UnrolledBlock(nn.Module):
             )
         mask = data.observed.to(x.dtype).expand_as(x)
         proposal: Signal = self.correction(torch.cat([x, mask], -1), topology)
-        return x + proposal
+        return x + proposal.to(x.dtype)  # of a network of one's own, under autocast
 
     def forward(self, data: DataTerm, topology: Topology, x: Signal) -> Signal:
         """The signal after this stage.
@@ -129,13 +132,14 @@ class UnrolledBlock(nn.Module):
             x: the signal so far.
         """
         graph = self.graph(x, topology)
-        if self.correction is None:
-            x_hat = self._solve(data, graph, x)
-        else:
-            base = self.base(data, topology, x)
-            misfit = data.around(base)
-            x_hat = base + self._solve(misfit, graph, start(misfit, topology, self.sweeps))
-        return x_hat if self.residual is None else x + self.residual * (x_hat - x)
+        base = None if self.correction is None else self.base(data, topology, x)
+        with full_precision(x):
+            if base is None:
+                x_hat = self._solve(data, graph, x)
+            else:
+                misfit = data.around(base)
+                x_hat = base + self._solve(misfit, graph, start(misfit, topology, self.sweeps))
+            return x_hat if self.residual is None else x + self.residual * (x_hat - x)
 
     def _solve(self, data: DataTerm, graph: Graph, x0: Signal) -> Signal:
         if self.learner.heads is None:

@@ -6,15 +6,17 @@ from collections.abc import Callable
 
 from torch import nn
 
-from .._typing import Signal
-from ..features import BilateralFeatures, GridCNN, OnGrid
-from ..graph import Graph, Topology, grid_graph
+from .._typing import Mask, Signal
+from ..features import BilateralFeatures, GridCNN, OnGrid, Reach
+from ..graph import Graph, Topology
 from ..learners import MahalanobisLearner
 from ..operators import SamplingMask
 from ..problems import Interpolation, start
 from ..unroll import GTVUnroll
+from ._grids import known_grid
 from .block import UnrolledBlock
 from .network import UnrolledNetwork
+from .tiling import in_tiles, restore_tiled
 
 #: Fills an observation: `data -> signal`.
 Interpolator = Callable[[Interpolation], Signal]
@@ -56,7 +58,7 @@ def green_first(interpolate: Interpolator, data: Interpolation, reference: int =
 def bilinear(data: Interpolation, shape: tuple[int, int]) -> Signal:
     """Every missing colour as the tent-weighted mean of its 3x3 neighbours, channel by channel:
     what a Bayer mosaic calls bilinear."""
-    return start(data, grid_graph(shape, window=3), sweeps=1)
+    return start(data, known_grid(shape, window=3), sweeps=1)
 
 
 def bilateral_graph(
@@ -131,6 +133,27 @@ class DemosaicNetwork(nn.Module):
         x: Signal = self.network(data, self._topology(shape), self._start(data, shape))
         return x
 
+    def restore_tiled(
+        self, data: Interpolation, shape: tuple[int, int], *, tile: int = 256
+    ) -> Signal:
+        """The colour image, of a photograph that is too large to be restored in one piece: the same
+        values tile by tile, see `gsp_unroll.restore_tiled`.
+
+        Args:
+            data: the mosaic.
+            shape: height and width in pixels.
+            tile: side of a tile in pixels, at least 1.
+        """
+
+        def begin(crop: tuple[int, int], samples: Signal, mask: Mask) -> Signal:
+            return self._start(Interpolation.unchecked(SamplingMask(mask), samples), crop)
+
+        # green looks at its neighbours, the differences to it at theirs
+        x0 = in_tiles(
+            begin, shape, data.backprojected, data.mask, reach=Reach(2), tile=tile, name="start"
+        )
+        return restore_tiled(self.network, data, self._topology(shape), tile=tile, x0=x0)
+
     def graph(self, data: Interpolation, shape: tuple[int, int]) -> Graph:
         """The graphs, one per head, that the first stage draws on the colour-difference start."""
         block = self.network.blocks[0]
@@ -146,7 +169,7 @@ class DemosaicNetwork(nn.Module):
         return data.feasible(block.base(data, self._topology(shape), x0))
 
     def _topology(self, shape: tuple[int, int]) -> Topology:
-        return grid_graph(shape, window=self.window)
+        return known_grid(shape, window=self.window)
 
     def _start(self, data: Interpolation, shape: tuple[int, int]) -> Signal:
         return green_first(lambda d: bilinear(d, shape), data)

@@ -5,7 +5,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gsp_unroll.features import CausalTemporalConv, EdgeConvFeatures, GridCNN, PointMLP
+from gsp_unroll.features import (
+    CausalTemporalConv,
+    EdgeConvFeatures,
+    GridCNN,
+    GridUNet,
+    OnGrid,
+    PointMLP,
+    Reach,
+    reach_of,
+)
 from gsp_unroll.graph import EdgeList, grid_graph, knn_graph, path_graph, product_graph
 from gsp_unroll.graph.convert import to_edge_list
 from gsp_unroll.learners import MahalanobisLearner
@@ -18,6 +27,7 @@ IN, OUT, HEADS = 2, 6, 3
 # network: its class, and its own arguments; all see the 24 nodes as a grid
 NETWORKS = {
     "grid cnn": (GridCNN, {}),
+    "grid unet": (GridUNet, {}),
     "point mlp": (PointMLP, {}),
     "edge conv": (EdgeConvFeatures, {}),
     "temporal": (CausalTemporalConv, {"places": 4}),
@@ -77,11 +87,17 @@ def test_constants_stay_constant(network):
     assert_same(f, f[:1].expand_as(f))
 
 
-@pytest.mark.parametrize("num_layers", [1, 2, 4])
-def test_every_entry_of_every_parameter_moves_a_learned_graph(network, num_layers):
+FIXED_DEPTH = {"grid unet"}
+DEPTHS = [(name, {}) for name in FIXED_DEPTH] + [
+    (name, {"num_layers": n}) for name in NETWORKS if name not in FIXED_DEPTH for n in (1, 2, 4)
+]
+
+
+@pytest.mark.parametrize(("name", "depth"), DEPTHS)
+def test_every_entry_of_every_parameter_moves_a_learned_graph(name, depth):
     # A distance sees no number that is added to all features: a bias at the very end would fail.
     # The signals are so large and many that no channel stays on one side of a leaky ReLU's bend.
-    module, features = build(network, heads=HEADS, num_layers=num_layers)
+    module, features = build(NETWORKS[name], heads=HEADS, **depth)
     topology = grid_graph(SHAPE, window=5)
     learner = MahalanobisLearner(OUT // HEADS, heads=HEADS, init=0.2, normalization="none")
     weight = learner.double()(features(4 * signal(16)), topology).weight
@@ -117,13 +133,21 @@ def test_compiled_with_a_learner_equals_eager(network):
     )
 
 
-def test_autocast_runs(network):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_ends_with_the_features(network, dtype):
     kind, own = network
+    torch.manual_seed(1)
     module = kind(IN, OUT, width=5, **own)
-    x = signal().bfloat16()
+    x = signal().to(dtype)
+    inner = []
+    layers = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.Conv1d | nn.Linear)]
+    for layer in layers:
+        layer.register_forward_hook(lambda _module, _inputs, y: inner.append(y.dtype))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         f = module(x, grid_graph(SHAPE))
-    assert bool(f.isfinite().all())
+    assert set(inner) == {torch.bfloat16}
+    assert f.dtype == dtype
+    torch.testing.assert_close(f, module(x.float(), grid_graph(SHAPE)).to(dtype), rtol=0, atol=0.03)
 
 
 def test_an_activation_with_parameters_is_trained(network):
@@ -164,6 +188,142 @@ def test_grid_cnn_has_the_parameters_of_the_paper():
     # 3 to 48 to 48 to 48 to 48 maps, biases included
     cnn = GridCNN(in_channels=3, out_channels=48, heads=4)
     assert sum(p.numel() for p in cnn.parameters()) == 63_696
+
+
+def test_grid_unet_is_the_network_of_its_formula():
+    network = GridUNet(IN, OUT, width=5).double()
+    shape = (7, 10)  # an odd number of rows, and columns that are odd at half the resolution
+    x = signal(nodes=70)
+
+    def conv(layer, image, step=1):
+        padded = functional.pad(image, (1, 1, 1, 1), mode="replicate")
+        return functional.conv2d(padded, layer.weight, layer.bias)[..., ::step, ::step]
+
+    def up(image, like):
+        rows, columns = (torch.arange(n) // 2 for n in like.shape[-2:])
+        return image[..., rows, :][..., columns]
+
+    sigma = functional.leaky_relu
+    a = sigma(conv(network.enter, x.T.reshape(1, IN, *shape)))
+    b = sigma(conv(network.to_half, a, 2))
+    c = sigma(conv(network.to_quarter, b, 2))
+    d = sigma(conv(network.at_quarter, c) + c)
+    e = sigma(conv(network.at_half, torch.cat([up(d, b), b], 1)))
+    f = sigma(conv(network.leave, torch.cat([up(e, a), a], 1)))
+    assert_same(network(x, grid_graph(shape)), f.reshape(OUT, 70).T)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (2, 3), (4, 4), (5, 9)])
+def test_grid_unet_takes_images_of_any_size(shape):
+    network = GridUNet(1, 2, width=3)
+    nodes = shape[0] * shape[1]
+    assert network(torch.rand(2, nodes, 1), grid_graph(shape)).shape == (2, nodes, 2)
+
+
+def test_grid_unet_has_its_parameters_at_low_resolution():
+    network = GridUNet(in_channels=3, out_channels=16, heads=4)
+    assert sum(p.numel() for p in network.parameters()) == 80_344
+    full = [*network.enter.parameters(), *network.leave.parameters()]
+    assert sum(p.numel() for p in full) == 7_600
+
+
+IMAGE_NETWORKS = {
+    "cnn": lambda: GridCNN(2, 3, num_layers=3, width=4),
+    "unet": lambda: GridUNet(2, 3, width=4),
+    "of your own": lambda: OnGrid(
+        nn.Sequential(
+            nn.Conv2d(2, 4, (3, 5), dilation=2, padding=(2, 4), padding_mode="replicate"),
+            nn.GELU(),
+            nn.AvgPool2d(3, stride=1, padding=1),
+            nn.Conv2d(4, 3, 4, padding="same"),
+        )
+    ),
+    "nodes alone": lambda: PointMLP(2, 3, width=4),
+}
+
+
+def over_image_networks(test):
+    registry = IMAGE_NETWORKS
+    return pytest.mark.parametrize("make", registry.values(), ids=registry.keys())(test)
+
+
+@over_image_networks
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+def test_the_reach_is_how_far_the_features_look(make):
+    torch.manual_seed(1)
+    network, shape = make().double(), (37, 38)
+    x = signal(nodes=37 * 38).requires_grad_()
+    f = network(x, grid_graph(shape)).reshape(*shape, -1)
+    farthest = 0
+    for row, column in [(16 + i, 16 + j) for i in range(4) for j in range(4)]:
+        (g,) = torch.autograd.grad(f[row, column].sum(), x, retain_graph=True)
+        seen = (g.reshape(*shape, IN).abs().sum(-1) != 0).nonzero()
+        farthest = max(farthest, int((seen - torch.tensor([row, column])).abs().max()))
+    assert farthest == reach_of(network).pixels
+
+
+def test_reaches_add_up():
+    assert Reach(2) + Reach(14, stride=4) == Reach(16, stride=4)
+    told = nn.Conv2d(1, 1, 3, stride=2)
+    told.reach = Reach(7, stride=2)
+    assert reach_of(nn.Sequential(told, nn.ReLU(), OnGrid(nn.Conv2d(1, 1, 5)))) == Reach(9, 2)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Conv2d(1, 1, 3, stride=2),
+        nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"),
+        nn.InstanceNorm2d(1),
+        nn.MaxPool2d(2),
+        EdgeConvFeatures(1, 1),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+def test_a_reach_that_is_not_known_is_not_guessed(module):
+    with pytest.raises(ValueError, match=r"does not tell how far it looks.*Set it"):
+        reach_of(nn.Sequential(nn.ReLU(), module))
+
+
+@pytest.mark.parametrize("name", ["cnn", "unet"])
+@pytest.mark.parametrize("batch", [(), (2, 3)])
+def test_convolutions_read_and_write_signals_without_a_change_of_layout(name, batch):
+    network, shape = IMAGE_NETWORKS[name](), (6, 7)
+    x = torch.rand(*batch, 42, IN)
+    inputs, outputs = [], []
+
+    def look(_module, args, y):
+        inputs.append(args[0])
+        outputs.append(y)
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(look)
+    f = network(x, grid_graph(shape))
+    assert inputs[0].data_ptr() == x.data_ptr()
+    for image in [*inputs, *outputs]:
+        assert image.is_contiguous(memory_format=torch.channels_last)
+    assert f.is_contiguous()
+
+
+# the padded copy too: a convolution that got another layout would copy it once more
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_replicate_padding_keeps_the_channels_last(dtype):
+    image = torch.rand(2, 5, 6, 3).to(dtype).permute(0, 3, 1, 2)
+    padded = functional.pad(image, (1, 1, 1, 1), mode="replicate")
+    assert padded.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("name", ["cnn", "unet"])
+def test_weights_in_channels_last_stay_so_and_change_nothing(name):
+    network, topology = IMAGE_NETWORKS[name](), grid_graph(SHAPE)
+    x = signal().float()
+    expected = network(x, topology)
+    converted = IMAGE_NETWORKS[name]().to(memory_format=torch.channels_last)
+    converted.load_state_dict(network.state_dict())
+    weights = [p for p in converted.parameters() if p.ndim == 4]
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
+    torch.testing.assert_close(converted(x, topology), expected, rtol=0, atol=1e-6)
 
 
 # ---- points ---------------------------------------------------------------------------------

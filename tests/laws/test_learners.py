@@ -9,7 +9,12 @@ from torch.nn import functional
 
 from gsp_unroll.graph import EdgeList, grid_graph, knn_graph, path_graph
 from gsp_unroll.graph.convert import to_edge_list
-from gsp_unroll.learners import DotProductLearner, GraphLearner, MahalanobisLearner
+from gsp_unroll.learners import (
+    DotProductLearner,
+    GraphLearner,
+    MahalanobisLearner,
+    full_precision,
+)
 from tests.registries import TOPOLOGIES, UNDIRECTED, cloud
 
 D = 3
@@ -257,16 +262,41 @@ def test_values_and_gradients_are_finite_at_every_scale(parametric, normalizatio
         assert bool(gradient.isfinite().all())
 
 
-def test_autocast_gives_finite_weights_and_float32_gradients(parametric):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_stops_at_the_learner(kind, dtype):
     topology = grid_graph((4, 5), window=5)
-    learner = parametric(D)
-    features = torch.randn(topology.num_nodes, D).bfloat16()
+    learner = kind(D)
+    features = torch.randn(topology.num_nodes, D).to(dtype)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        weight = learner(features, topology).weight
-    weight.sum().backward()
-    for parameter in learner.parameters():
-        assert parameter.grad.dtype == torch.float32
-        assert bool(parameter.grad.isfinite().all())
+        graph = learner(features, topology)
+    assert torch.equal(graph.weight, learner(features.float(), topology).weight)
+    assert graph.weight.dtype == torch.float32
+    if list(learner.parameters()):
+        for gradient in gradients(graph.weight, 1, *learner.parameters()):
+            assert gradient.dtype == torch.float32
+            assert bool(gradient.isfinite().all())
+
+
+def test_full_precision_is_only_where_autocast_is():
+    x = torch.rand(2, 2)
+    with full_precision(x), full_precision(torch.empty(2, device="meta")):
+        assert not torch.is_autocast_enabled("cpu")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with full_precision(x):
+            assert not torch.is_autocast_enabled("cpu")
+        assert torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize("normalization", ["none", "sym", "row", "merged"])
+def test_hops_tell_how_far_a_weight_looks(kind, normalization):
+    topology = path_graph(9)
+    learner = learner_for(kind, topology, normalization=normalization)
+    features = features_on(topology, grad=True)
+    weight = learner(features, topology).weight
+    # between nodes 4 and 5, in both directions where there are two
+    (g,) = gradients(weight[4 :: topology.num_edges], 1, features)
+    seen = (g.abs().sum(-1) > 0).nonzero().flatten().tolist()
+    assert seen == list(range(4 - learner.hops, 6 + learner.hops))
 
 
 # ---- against independent formulas -----------------------------------------------------------

@@ -26,6 +26,7 @@ from gsp_unroll import (
     knn_graph,
     start,
 )
+from gsp_unroll.features import as_image, as_signal
 from gsp_unroll.graph.convert import to_edge_list
 from gsp_unroll.models import HeadMixture, bilateral_graph, bilinear, green_first
 
@@ -152,6 +153,90 @@ def test_a_point_cloud_is_restored_with_the_same_block():
     x.square().sum().backward()
     assert x.shape == points.shape
     assert all(bool(p.grad.isfinite().all()) for p in stage.parameters())
+
+
+AUTOCAST = ["heads", "one head", "no head", "residual", "correction", "demosaic"]
+
+
+@pytest.mark.parametrize("kind", AUTOCAST)
+def test_autocast_reaches_the_networks_and_nothing_else(kind):
+    module, restore = network_of(kind)
+    randomised(module).float()
+    double_data, truth = mosaic(2)
+    data = Interpolation(double_data.H, double_data.y.float())
+    with torch.no_grad():
+        expected = restore(data)
+    convolved = []
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(lambda _module, _inputs, y: convolved.append(y.dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        x = restore(data)
+    assert set(convolved) == {torch.bfloat16}
+    assert x.dtype == torch.float32
+    seen = data.mask.expand_as(x)
+    torch.testing.assert_close(x[seen], truth.float()[seen], rtol=0, atol=1e-6)  # in 32 bits
+    torch.testing.assert_close(x, expected, rtol=0, atol=0.02)
+    x.square().sum().backward()
+    for name, parameter in module.named_parameters():
+        assert parameter.grad.dtype == torch.float32, name
+        assert bool(parameter.grad.isfinite().all()), name
+
+
+class Recorder(nn.Module):
+    """A solver that notes what it is given, and whether autocast is on."""
+
+    heads = None
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, data, graph, x0):
+        self.seen += [data.y.dtype, graph.weight.dtype, x0.dtype]
+        self.seen.append(torch.is_autocast_enabled("cpu"))
+        return x0
+
+
+@pytest.mark.parametrize("correction", [None, _correction()], ids=["alone", "correction"])
+def test_a_solver_never_sees_autocast(correction):
+    # the user's own correction returns what autocast makes of it
+    own = correction and (lambda x, _: as_signal(correction(as_image(x, SHAPE)), ()))
+    stage = UnrolledBlock(
+        OnGrid(nn.Conv2d(3, 4, 3, padding=1)), MahalanobisLearner(4), Recorder(), correction=own
+    )
+    topology = grid_graph(SHAPE, window=3)
+    data = Interpolation(SamplingMask(torch.rand(NODES, 3) < 0.5), torch.rand(NODES, 3))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        x = stage(data, topology, start(data, topology))
+    assert stage.solver.seen == [torch.float32] * 3 + [False]
+    assert x.dtype == torch.float32
+
+
+@pytest.mark.slow
+# torch's own tracer of autograd functions makes an instance of one, and is warned about it
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_demosaicker_compiles_in_one_piece_once_its_grids_are_there(autocast):
+    network = DemosaicNetwork(heads=2, features=3, width=4, num_iterations=1, cg_steps=2)
+    randomised(network)
+    H = BayerMosaic(*SHAPE)
+    y = H(torch.rand(NODES, 3))
+
+    def restore(y):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            return network(Interpolation(H, y), SHAPE)
+
+    eager = restore(y)
+    torch._dynamo.reset()
+    compiled = torch.compile(restore, fullgraph=True, backend="aot_eager")(y)
+    torch.testing.assert_close(compiled, eager, rtol=0, atol=1e-6)
+    parameters = list(network.parameters())
+    for a, b in zip(
+        *(torch.autograd.grad(x.square().sum(), parameters) for x in (compiled, eager)),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
 def test_head_weights_sum_to_one():

@@ -1,0 +1,28 @@
+"""Where autocast has to stay out."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """A context in which autocast, if it is on for the device of `x`, is off.
+
+    Convolutions may run in 16 bits; distances between features and the steps of a solver may not:
+    both are differences of numbers that are nearly equal.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.learners import full_precision
+        >>> x = torch.rand(2, 2)
+        >>> with torch.autocast("cpu", dtype=torch.bfloat16), full_precision(x):
+        ...     print((x @ x).dtype)
+        torch.float32
+    """
+    device = x.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()

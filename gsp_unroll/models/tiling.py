@@ -1,0 +1,287 @@
+"""Large images tile by tile: each stage runs on crops whose margin is all that it can see."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from .._checks import check_positive_count, check_same_kind, mistake
+from .._typing import Signal
+from ..features import Reach, image_shape, reach_of
+from ..graph import Topology
+from ..operators import SamplingMask
+from ..problems import DataTerm, start
+from ._grids import known_grid
+from .block import UnrolledBlock
+from .network import UnrolledNetwork
+
+#: One stage on a crop of height and width `shape`: `(shape, *crops of its inputs) -> signal`.
+Stage = Callable[..., Signal]
+Shape = tuple[int, int]
+
+#: Rounds of filling in the start that a network makes for itself.
+SWEEPS = 4
+#: From how many tiles on a bar shows the progress, on a terminal.
+MANY = 8
+
+
+@torch.no_grad()
+def restore_tiled(
+    network: UnrolledNetwork,
+    data: DataTerm,
+    topology: Topology,
+    *,
+    tile: int = 256,
+    x0: Signal | None = None,
+) -> Signal:
+    r"""`network(data, topology, x0)` for an image that is too large to be restored in one piece.
+
+    Stage by stage, the image is cut into tiles. Each tile is restored from a crop that extends
+    beyond it by the reach of the stage, the largest distance at which a pixel can influence
+    another, and the margin is thrown away. So the result is that of the whole image, to rounding:
+    no blending, no seams.
+
+    The reach is computed from the parts (`block_reach`). Memory beyond a few images is that of one
+    crop, whose size you choose: that the weights of all heads are there at once matters no more.
+
+    Inference only: no gradient is recorded.
+
+    Args:
+        network: stages of networks that tell their reach (`GridCNN`, `GridUNet`, `OnGrid`,
+            `PointMLP`), a learner, and a solver with fixed or learned coefficients.
+        data: observation of single values: `Interpolation` or `LeastSquares` of a `SamplingMask`,
+            a mosaic or a decimation.
+        topology: the grid of the whole image, made by `grid_graph`.
+        tile: side of a tile in pixels, at least 1. A small one needs less memory and spends more
+            time on margins.
+        x0: start; by default the samples with the gaps filled from neighbours.
+
+    Shapes:
+        - **data.y:** `(*batch, observed nodes, channels)`
+        - **output:** `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: a topology that is no image; data with no mask; a part whose reach is not known
+            (`GuardedCG` looks at the whole image, `BilateralFeatures` at positions in it).
+
+    Note:
+        Where no sample lies within the 4 windows that `start` fills from, it takes the mean of all
+        samples, here of those in the crop: the one case in which tiles and whole image differ.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import GridCNN, GTVUnroll, Interpolation, MahalanobisLearner
+        >>> from gsp_unroll import SamplingMask, UnrolledBlock, UnrolledNetwork, grid_graph
+        >>> from gsp_unroll import restore_tiled
+        >>> block = UnrolledBlock(GridCNN(3, 4), MahalanobisLearner(4), GTVUnroll(1, 4))
+        >>> data = Interpolation(SamplingMask(torch.rand(1200) < 0.5), torch.rand(1200, 3))
+        >>> restore_tiled(UnrolledNetwork([block]), data, grid_graph((30, 40)), tile=16).shape
+        torch.Size([1200, 3])
+    """
+    image = ImageGrid.of(topology)
+    samples, mask = _samples(data, topology)
+
+    def crop_of(data_crop: Tensor, mask_crop: Tensor) -> DataTerm:
+        return type(data).unchecked(SamplingMask(mask_crop), data_crop)
+
+    if x0 is None:
+
+        def first(shape: Shape, y: Tensor, m: Tensor) -> Signal:
+            return start(crop_of(y, m), image.cropped(shape), SWEEPS)
+
+        reach = Reach(SWEEPS * image.radius)
+        x = in_tiles(first, image.shape, samples, mask, reach=reach, tile=tile, name="start")
+    else:
+        topology.check_signal(x0, "start")
+        check_same_kind(x0, samples, "the start x0", "the observation")
+        x = x0
+    for number, block in enumerate(network.blocks, start=1):
+        assert isinstance(block, UnrolledBlock)
+
+        def stage(
+            shape: Shape, x: Tensor, y: Tensor, m: Tensor, block: UnrolledBlock = block
+        ) -> Signal:
+            restored: Signal = block(crop_of(y, m), image.cropped(shape), x)
+            return restored
+
+        reach = block_reach(block, image.radius)
+        name = f"stage {number} of {len(network.blocks)}"
+        x = in_tiles(stage, image.shape, x, samples, mask, reach=reach, tile=tile, name=name)
+    return x
+
+
+def block_reach(block: UnrolledBlock, radius: int) -> Reach:
+    r"""How far a stage looks, on a grid whose edges span at most `radius` rows or columns.
+
+    A solve of $K$ products with the Laplacian moves values by $K$ edges. The last weights that it
+    meets there lie one edge further where they are normalised, and depend on the features as far
+    as the feature network looks. What a correction proposes, and the `start` around it, precede
+    the solve.
+
+    Args:
+        block: the stage.
+        radius: half the window of the grid.
+
+    Raises:
+        ValueError: a part whose reach is not known.
+
+    Example:
+        >>> from gsp_unroll import GridCNN, GTVUnroll, MahalanobisLearner, UnrolledBlock
+        >>> from gsp_unroll.models import block_reach
+        >>> block = UnrolledBlock(GridCNN(3, 4), MahalanobisLearner(4), GTVUnroll(5, 5))
+        >>> block_reach(block, radius=2)  # 25 products and a normalisation, then 4 convolutions
+        Reach(pixels=56, stride=1)
+    """
+    products = _num_products(block.solver)
+    hops = products + block.learner.hops
+    if getattr(block.solver, "normalization", "none") == "sym":
+        hops += 1  # the Laplacian is scaled once more, by the degrees of the graph
+    through_graph = reach_of(block.features) + Reach(hops * radius)
+    through_data = Reach(products * radius)
+    if block.correction is not None:
+        through_data += reach_of(block.correction) + Reach(block.sweeps * radius)
+    pixels = max(through_graph.pixels, through_data.pixels)
+    return Reach(pixels, (through_graph + through_data).stride)
+
+
+def _num_products(solver: nn.Module) -> int:
+    """Products with the Laplacian, one after another, in an unrolled solver.
+
+    The right-hand side of an ADMM iteration takes one gradient and one divergence, no further than
+    the product that makes the first residual: an iteration of `cg_steps` reaches that many edges.
+
+    Raises:
+        ValueError: a solve whose steps depend on inner products, or of another kind.
+    """
+    solves = getattr(solver, "linear_solves", None) or [getattr(solver, "linear_solve", None)]
+    if any(not hasattr(solve, "coefficients") for solve in solves):
+        raise mistake(
+            f"a {type(solver).__name__} as solver",
+            "an unrolled solver whose number of products is known",
+            "Use GLRUnroll, GTVUnroll, VectorGTVUnroll or GTVLinearProgramUnroll.",
+        )
+    if any(alpha is None for solve in solves for alpha in solve.coefficients()[0]):
+        raise mistake(
+            f"a {type(solver).__name__} whose steps come from inner products over the whole image",
+            "coefficients that are the same for every crop",
+            "Use BoundedMomentum, the default, or HeavyBall as its linear solve.",
+        )
+    return sum(solve.cg_steps for solve in solves)
+
+
+@torch.no_grad()
+def in_tiles(
+    stage: Stage,
+    shape: Shape,
+    *signals: Tensor,
+    reach: Reach,
+    tile: int = 256,
+    name: str = "tiles",
+) -> Signal:
+    """`stage(shape, *signals)`, from crops of the signals.
+
+    Args:
+        stage: `(shape of the crop, *crops) -> signal` on the crop; must not look further than its
+            reach, nor at where in the image it is.
+        shape: height and width of the image.
+        signals: `(*batch, nodes, channels)` each, masks included.
+        reach: how far the stage looks, and of what a crop's corner must be a multiple.
+        tile: side of a tile in pixels, at least 1.
+        name: stands beside the progress bar that long work shows on a terminal.
+
+    Shapes:
+        - **output:** `(*batch, nodes, channels)`, as the stage returns
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.features import Reach
+        >>> from gsp_unroll.models import in_tiles
+        >>> in_tiles(lambda shape, x: 2 * x, (3, 4), torch.ones(12, 1), reach=Reach(0)).sum()
+        tensor(24.)
+    """
+    check_positive_count(tile, "tile")
+    for signal in signals:
+        if signal.shape[-2] != math.prod(shape):
+            raise mistake(
+                f"a signal of shape {tuple(signal.shape)} on an image of {shape[0]} x {shape[1]}",
+                f"{math.prod(shape)} on axis -2",
+                "Give the height and width of the image that the signal was made from.",
+            )
+    images = [signal.unflatten(-2, shape) for signal in signals]
+    corners = list(product(*(_spans(n, tile) for n in shape)))
+    result: Tensor | None = None
+    for rows, columns in tqdm(corners, name, disable=None if len(corners) >= MANY else True):
+        (around_rows, inner_rows), (around_columns, inner_columns) = (
+            _with_margin(span, n, reach) for span, n in zip((rows, columns), shape, strict=True)
+        )
+        crops = [image[..., around_rows, around_columns, :] for image in images]
+        crop_shape = (crops[0].shape[-3], crops[0].shape[-2])
+        restored = stage(crop_shape, *(crop.flatten(-3, -2) for crop in crops))
+        restored = restored.unflatten(-2, crop_shape)[..., inner_rows, inner_columns, :]
+        if result is None:
+            result = restored.new_empty(*restored.shape[:-3], *shape, restored.shape[-1])
+        result[..., rows, columns, :] = restored
+    assert result is not None
+    return result.flatten(-3, -2)
+
+
+def _spans(length: int, tile: int) -> Iterator[slice]:
+    return (slice(first, min(first + tile, length)) for first in range(0, length, tile))
+
+
+def _with_margin(span: slice, length: int, reach: Reach) -> tuple[slice, slice]:
+    """The span with its margin, as far as the image goes, and where the span lies in that."""
+    first = max(span.start - reach.pixels, 0) // reach.stride * reach.stride
+    around = slice(first, min(span.stop + reach.pixels, length))
+    return around, slice(span.start - first, span.stop - first)
+
+
+@dataclass(frozen=True)
+class ImageGrid:
+    """What a crop of an image needs to know about the grid of the whole."""
+
+    shape: Shape
+    offsets: tuple[tuple[int, int], ...]
+    directed: bool
+
+    @classmethod
+    def of(cls, topology: Topology) -> ImageGrid:
+        """The description of a topology made by `grid_graph`."""
+        shape = image_shape(topology)
+        offsets = getattr(topology, "offsets", None)
+        if offsets is None:
+            raise mistake(
+                f"a {type(topology).__name__}, whose edges are not the same at every pixel",
+                "the grid of an image",
+                "Use grid_graph((height, width), window=...).",
+            )
+        return cls(shape, offsets, topology.directed)
+
+    @property
+    def radius(self) -> int:
+        """The rows or columns that an edge spans, at most."""
+        return max((abs(d) for offset in self.offsets for d in offset), default=0)
+
+    def cropped(self, shape: Shape) -> Topology:
+        """The same edges on an image of another size."""
+        return known_grid(shape, offsets=self.offsets, directed=self.directed)
+
+
+def _samples(data: DataTerm, topology: Topology) -> tuple[Signal, Tensor]:
+    """The observed values where they belong, and where that is."""
+    mask = data.observed
+    if mask is None:
+        raise mistake(
+            f"data through {type(data.H).__name__}, which has no mask",
+            "an operator that selects single values, so that a crop can keep its part",
+            "Restore the image in one piece.",
+        )
+    samples = data.backprojected
+    topology.check_signal(samples, "restored signal")
+    return samples, mask
