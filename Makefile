@@ -9,11 +9,12 @@ TORCH  ?= torch==2.13.0
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint docs docs-serve clean
+.PHONY: help demo test bench lint docs docs-serve clean
 
 help:
 	@echo "make demo        restore a mosaicked photograph, write the pictures to runs/"
 	@echo "make test        style, types, then all tests with coverage"
+	@echo "make bench       race against other packages, one script after another (an hour)"
 	@echo "make lint        style and types only"
 	@echo "make docs        build the documentation into site/, any warning is an error"
 	@echo "make docs-serve  read the documentation in a browser while editing it"
@@ -30,6 +31,13 @@ test: lint
 	OMP_WAIT_POLICY=PASSIVE MPLBACKEND=Agg TMPDIR="$$scratch" \
 	TORCHINDUCTOR_CACHE_DIR="$(CURDIR)/.cache/inductor" \
 	$(BIN)/python -m pytest -q --durations=10 --cov --cov-report=term $(PYTEST_ARGS)
+
+# One after another, so that no script disturbs the next; a failure does not hide the rest.
+bench: $(VENV)/.bench
+	@failed=; for script in tests/benchmarks/bench_*.py; do \
+		$(BIN)/python $$script $(BENCH_ARGS) || failed="$$failed $$script"; echo; \
+	done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -57,6 +65,10 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.test: $(VENV)/.torch pyproject.toml
 	$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.torch pyproject.toml
+	$(PIP) --editable '.[bench]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.torch pyproject.toml

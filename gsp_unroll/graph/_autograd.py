@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ..kernels.registry import find
+
 LinearMap = Callable[[Tensor], Tensor]
 
 
@@ -37,10 +39,23 @@ def linear_pair(apply: LinearMap, adjoint: LinearMap, x: Tensor) -> Tensor:
 
 
 class HasLaplacianKernels(Protocol):
-    """What the pair below needs from a topology: two kernels that autograd does not trace."""
+    """What the pair below needs from a topology: two maps that autograd does not trace, and the
+    plan by which a faster kernel for them is looked up."""
 
+    @property
+    def plan(self) -> Any: ...
     def _laplacian(self, w: Tensor, x: Tensor) -> Tensor: ...
     def _edge_energy(self, x: Tensor, g: Tensor) -> Tensor: ...
+
+
+def _product(topology: HasLaplacianKernels, w: Tensor, x: Tensor) -> Tensor:
+    kernel = None if torch.compiler.is_compiling() else find("laplacian", topology.plan, x)
+    return topology._laplacian(w, x) if kernel is None else kernel(topology.plan, w, x)
+
+
+def _energy(topology: HasLaplacianKernels, x: Tensor, g: Tensor) -> Tensor:
+    kernel = None if torch.compiler.is_compiling() else find("edge_energy", topology.plan, x)
+    return topology._edge_energy(x, g) if kernel is None else kernel(topology.plan, x, g)
 
 
 class _Laplacian(torch.autograd.Function):
@@ -48,7 +63,7 @@ class _Laplacian(torch.autograd.Function):
 
     @staticmethod
     def forward(topology: HasLaplacianKernels, w: Tensor, x: Tensor) -> Tensor:
-        return topology._laplacian(w, x)
+        return _product(topology, w, x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -68,7 +83,7 @@ class _EdgeEnergy(torch.autograd.Function):
 
     @staticmethod
     def forward(topology: HasLaplacianKernels, x: Tensor, g: Tensor) -> Tensor:
-        return topology._edge_energy(x, g)
+        return _energy(topology, x, g)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

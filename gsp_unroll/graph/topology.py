@@ -125,6 +125,21 @@ class Topology(ABC):
             x, w = x.expand(*batch, *x.shape[-2:]), w.expand(*batch, w.shape[-1])
         return _autograd.laplacian(self, w, x)
 
+    def edge_energy(self, x: Signal, g: Signal) -> Weight:
+        r"""$\sum_c(\mathrm{grad}\,x)_{ec}(\mathrm{grad}\,g)_{ec}$, one value per edge; with $g=x$ the
+        squared distance between the ends of every edge.
+
+        No edge signal with channels is formed, and the backward pass stores `x` and `g` only.
+        """
+        self.check_signal(x)
+        self.check_signal(g)
+        check_same_kind(x, g, "a signal", "the other one")
+        if x.shape != g.shape:
+            x, g = torch.broadcast_tensors(x, g)
+        if g is x:
+            g = x.view_as(x)  # torch.compile refuses a Function that is given one tensor twice
+        return _autograd.edge_energy(self, x, g)
+
     def _laplacian(self, w: Weight, x: Signal) -> Signal:
         return self.divergence(w.unsqueeze(-1) * self.gradient(x))
 

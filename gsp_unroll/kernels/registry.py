@@ -27,9 +27,12 @@ _fastest: ContextVar[Backend] = ContextVar("fastest", default="native")
 @lru_cache(maxsize=1)
 def kernels() -> dict[Backend, dict[Key, Any]]:
     """Everything that can serve on this machine."""
-    from . import native_block, torch_block
+    from . import native_block, native_product, torch_block
 
-    return {"native": native_block.kernels(), "torch": torch_block.kernels()}
+    return {
+        "native": native_block.kernels() | native_product.kernels(),
+        "torch": torch_block.kernels(),
+    }
 
 
 def find(operation: str, plan: Any, reference: Tensor) -> Any | None:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from .._checks import check_positive
-from .._typing import Signal
-from ..graph import Normalization
+from .._typing import Signal, Weight
+from ..graph import Normalization, Topology
 from .base import GraphLearner, bounded_exp
 
 
@@ -84,6 +84,10 @@ class MahalanobisLearner(GraphLearner):
     def embed(self, features: Signal) -> Signal:
         # F f once per node, so that an edge costs a difference and not a D x D product
         return features @ self.factor.mT
+
+    def edge_weight(self, embedded: Signal, topology: Topology) -> Weight:
+        # the values of `edge_update`, without the features of every edge's two ends side by side
+        return topology.mask_edges(bounded_exp(-topology.edge_energy(embedded, embedded)))
 
     def edge_update(self, features_i: Tensor, features_j: Tensor) -> Tensor:
         return bounded_exp(-(features_i - features_j).square().sum(-1))

@@ -1,0 +1,3 @@
+"""Benchmarks are scripts to run by hand: pytest neither imports nor runs them."""
+
+collect_ignore_glob = ["*"]
