@@ -184,6 +184,9 @@ if TYPE_CHECKING:
         BoundedMomentum as BoundedMomentum,
     )
     from .unroll import (
+        ConvergedSolve as ConvergedSolve,
+    )
+    from .unroll import (
         GLRUnroll as GLRUnroll,
     )
     from .unroll import (
@@ -217,8 +220,8 @@ _HOME = {
     ),
     "solvers": "ADMM ConjugateGradient Solution Status",
     "unroll": (
-        "ADMMUnroll BoundedMomentum GLRUnroll GTVLinearProgramUnroll GTVUnroll GuardedCG HeavyBall "
-        "VectorGTVUnroll"
+        "ADMMUnroll BoundedMomentum ConvergedSolve GLRUnroll GTVLinearProgramUnroll GTVUnroll "
+        "GuardedCG HeavyBall VectorGTVUnroll"
     ),
     "learners": "DotProductLearner GraphLearner MahalanobisLearner",
     "features": (

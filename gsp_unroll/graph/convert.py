@@ -11,8 +11,17 @@ from torch import Tensor
 
 from .._checks import mistake
 from .._typing import Weight
-from .edge_list import EdgeList
+from .both_directions import BothDirections
+from .edge_list import (
+    EdgeList,
+    check_within_graphs,
+    count_repeats,
+    edge_keys,
+    edges_of_keys,
+    systems_of,
+)
 from .graph import Graph
+from .grid import Grid
 from .topology import Topology
 
 if TYPE_CHECKING:
@@ -30,6 +39,7 @@ def from_edge_index(
     batch: Tensor | None = None,
     directed: bool = False,
     duplicates: Literal["refuse", "sum"] = "refuse",
+    num_graphs: int | None = None,
 ) -> Graph:
     r"""A graph from PyG's `edge_index`, which lists both directions of an undirected edge.
 
@@ -45,6 +55,8 @@ def from_edge_index(
         batch: the graph that each node belongs to.
         directed: True keeps each column as a one-way edge.
         duplicates: `"refuse"` a direction that is listed twice, or `"sum"` its weights.
+        num_graphs: how many graphs `batch` names; if absent, its highest number plus one, which
+            overlooks graphs without nodes at the end.
 
     Shapes:
         - **edge_index:** `(2, columns)`, int64
@@ -53,8 +65,8 @@ def from_edge_index(
 
     Raises:
         ValueError: an edge without its reverse or with another weight there (by more than one
-            millionth), duplicates, a node number out of range, a weight that is negative or not
-            finite, tensors of another shape or dtype.
+            millionth), duplicates, a node or graph number out of range, an edge between two graphs,
+            a weight that is negative or not finite, tensors of another shape or dtype.
 
     Example:
         >>> import torch
@@ -71,19 +83,21 @@ def from_edge_index(
         )
     edge_index = _plain(edge_index)
     n = _count_nodes(edge_index, num_nodes, batch)
+    systems = systems_of(batch, n, num_graphs)
     w = _weight_per_column(edge_index, edge_weight)
     edge_index, w = _without_self_loops(edge_index, w)
-    edge_index, w = _without_duplicates(edge_index, w, n, duplicates)
-    if not directed:
-        edge_index, w = _directions_merged(edge_index, w, n)
-    return Graph(EdgeList(edge_index, n, batch, directed), w)
+    read = _each_direction_once if directed else _directions_merged
+    edge_index, w = read(edge_index, w, n, duplicates)
+    check_within_graphs(edge_index, systems)
+    return Graph(EdgeList.unchecked(edge_index, n, systems, directed), w)
 
 
 def from_pyg(data: Data, *, directed: bool = False) -> Graph:
     """A graph from a PyG `Data` or `Batch`; see `from_edge_index` for the rules.
 
-    Reads `edge_index`, `num_nodes`, `batch` if there is one, and as weights `edge_weight` or, if
-    that is absent, an `edge_attr` of one number per edge.
+    Reads `edge_index`, `num_nodes`, `batch` and `num_graphs` if there is a batch, and as weights
+    `edge_weight` or, if that is absent, an `edge_attr` of one number per edge. Every graph of a
+    `Batch` is kept, those without nodes included.
 
     Args:
         data: the PyG object; it is not changed.
@@ -109,7 +123,15 @@ def from_pyg(data: Data, *, directed: bool = False) -> Graph:
         )
     weight = _pyg_weight(data)
     batch = getattr(data, "batch", None)
-    return from_edge_index(edge_index, weight, data.num_nodes, batch=batch, directed=directed)
+    return from_edge_index(
+        edge_index,
+        weight,
+        data.num_nodes,
+        batch=batch,
+        directed=directed,
+        # a Data that was given a batch vector by hand does not know its number of graphs
+        num_graphs=None if batch is None else getattr(data, "num_graphs", None),
+    )
 
 
 def to_pyg(graph: Graph, **attributes: Any) -> Data | Batch:
@@ -182,14 +204,26 @@ def to_edge_list(structure: Topology | Graph) -> EdgeList | Graph:
                 [1, 2]])
     """
     if isinstance(structure, Graph):
-        w = structure.weight
-        kept = structure.topology.edge_mask.nonzero().squeeze(-1).to(w.device)
-        topology = to_edge_list(structure.topology).to(w.device)
-        return Graph.unchecked(topology, w.index_select(-1, kept))
+        topology, w = to_edge_list(structure.topology), structure.weight
+        if topology.edge_index.device != w.device:
+            topology = topology.to(w.device)
+        if topology.num_edges != structure.topology.num_edges:
+            kept = structure.topology.edge_mask.nonzero().squeeze(-1).to(w.device)
+            w = w.index_select(-1, kept)
+        return Graph.unchecked(topology, w)
     if isinstance(structure, EdgeList):
         return structure
-    edge_index = structure.edge_index[:, structure.edge_mask]
-    return EdgeList(edge_index, structure.num_nodes, structure.systems.batch, structure.directed)
+    n, systems = structure.num_nodes, structure.systems
+    if isinstance(structure, BothDirections):
+        e = to_edge_list(structure.undirected).edge_index
+        return EdgeList.unchecked(torch.cat([e, e.flip(0)], 1), n, systems, directed=True)
+    edge_index, kept = structure.edge_index, structure.edge_mask
+    if not bool(kept.all()):
+        edge_index = edge_index.index_select(1, kept.nonzero().squeeze(-1))
+    if isinstance(structure, Grid):
+        return EdgeList.unchecked(edge_index, n, systems, structure.directed)
+    # a structure of the user's own is looked at
+    return EdgeList(edge_index, n, systems.batch, structure.directed, systems.num_graphs)
 
 
 # ---- reading columns ------------------------------------------------------------------------
@@ -251,23 +285,71 @@ def _pyg_weight(data: Any) -> Weight | None:
 
 
 def _without_self_loops(edge_index: Tensor, w: Weight) -> tuple[Tensor, Weight]:
-    kept = (edge_index[0] != edge_index[1]).nonzero().squeeze(-1)
-    dropped = edge_index.shape[1] - kept.numel()
-    if not dropped:
+    loops = edge_index[0] == edge_index[1]
+    if not bool(loops.any()):
         return edge_index, w
+    kept = (~loops).nonzero().squeeze(-1)
+    dropped = int(loops.sum())
     message = f"Dropped {dropped} self-loops: their gradient is zero, and no degree counts them."
     warnings.warn(message, UserWarning, stacklevel=3)
     return edge_index.index_select(1, kept), w.index_select(-1, kept)
 
 
-def _without_duplicates(
+def _each_direction_once(
     edge_index: Tensor, w: Weight, n: int, duplicates: str
 ) -> tuple[Tensor, Weight]:
-    """Each direction once; in the given order unless weights had to be added."""
-    key, place = (edge_index[0] * n + edge_index[1]).unique(return_inverse=True)
-    repeated = edge_index.shape[1] - key.numel()
+    """The columns as they are; sorted if weights had to be added."""
+    repeated = count_repeats(edge_keys(edge_index, n, directed=True))
     if not repeated:
         return edge_index, w
+    _refuse_repeats(repeated, duplicates)
+    key, place = edge_keys(edge_index, n, directed=True).unique(return_inverse=True)
+    return edges_of_keys(key, n), _summed(w, place, key.numel())
+
+
+def _directions_merged(
+    edge_index: Tensor, w: Weight, n: int, duplicates: str
+) -> tuple[Tensor, Weight]:
+    """One edge for every pair of columns (i, j) and (j, i), with i below j, sorted."""
+    # one sort finds duplicates and partners: after it the edge 2e up stands before 2e + 1 down
+    key = edge_keys(edge_index, n, directed=False).mul_(2).add_(edge_index[0] > edge_index[1])
+    # stable: on a CPU a radix sort, twice as fast, and weights are added in the order given
+    key, order = key.sort(stable=True)
+    w = w.index_select(-1, order)
+    repeated = int((key[1:] == key[:-1]).sum())
+    if repeated:
+        _refuse_repeats(repeated, duplicates)
+        key, place = key.unique_consecutive(return_inverse=True)
+        w = _summed(w, place, key.numel())
+    up, down = key[0::2], key[1::2]
+    if not torch.equal(up ^ 1, down):
+        _refuse_edges(
+            key, ~_has_partner(key), n, "without their reverse", "both directions of each edge"
+        )
+    forth, back = w[..., 0::2], w[..., 1::2]
+    if not torch.equal(forth, back):
+        # a NaN passes here and is refused, by its name, where the graph is built
+        differs = (forth - back).abs() > SYMMETRY_TOLERANCE * torch.maximum(forth.abs(), back.abs())
+        differs = differs.unsqueeze(0).flatten(0, -2).any(0).repeat_interleave(2)
+        _refuse_edges(
+            key, differs, n, "whose reverse has another weight", "one weight for both directions"
+        )
+    # the mean, in a form that is exact for equal weights and shows a NaN of either side
+    return edges_of_keys(up >> 1, n), forth + (back - forth) / 2
+
+
+def _summed(w: Weight, place: Tensor, size: int) -> Weight:
+    return w.new_zeros(*w.shape[:-1], size).index_add(-1, place, w)
+
+
+def _has_partner(key: Tensor) -> Tensor:
+    """Whether the neighbour of each sorted key, before or after, is its reverse."""
+    same = key[1:] >> 1 == key[:-1] >> 1
+    none = same.new_zeros(1)
+    return torch.cat([none, same]) | torch.cat([same, none])
+
+
+def _refuse_repeats(repeated: int, duplicates: str) -> None:
     if duplicates == "refuse":
         raise mistake(
             f"{repeated} duplicated columns of edge_index",
@@ -275,38 +357,15 @@ def _without_duplicates(
             "Drop them with torch_geometric.utils.coalesce, or add their weights with "
             "duplicates='sum'.",
         )
-    total = w.new_zeros(*w.shape[:-1], key.numel()).index_add(-1, place, w)
-    return torch.stack([key // n, key % n]), total
 
 
-def _directions_merged(edge_index: Tensor, w: Weight, n: int) -> tuple[Tensor, Weight]:
-    """One edge for every pair of columns (i, j) and (j, i), with i below j, sorted."""
-    tail, head = edge_index
-    key, order = (tail * n + head).sort()
-    reverse = head * n + tail
-    at = torch.searchsorted(key, reverse).clamp(max=max(key.numel() - 1, 0))
-    _refuse_columns(
-        edge_index, key[at] != reverse, "without their reverse", "both directions of each edge"
-    )
-    w_back = w.index_select(-1, order[at])
-    # a NaN passes here and is refused, by its name, where the graph is built
-    differs = (w - w_back).abs() > SYMMETRY_TOLERANCE * torch.maximum(w.abs(), w_back.abs())
-    differs = differs.unsqueeze(0).flatten(0, -2).any(0)
-    _refuse_columns(
-        edge_index, differs, "whose reverse has another weight", "one weight for both directions"
-    )
-    up = order[(tail < head)[order]]
-    forth, back = w.index_select(-1, up), w_back.index_select(-1, up)
-    # the mean, in a form that is exact for equal weights and shows a NaN of either side
-    return edge_index.index_select(1, up), forth + (back - forth) / 2
-
-
-def _refuse_columns(edge_index: Tensor, wrong: Tensor, what: str, expected: str) -> None:
+def _refuse_edges(key: Tensor, wrong: Tensor, n: int, what: str, expected: str) -> None:
     count = int(wrong.sum())
     if count:
-        i, j = edge_index[:, wrong][:, 0].tolist()
+        edge, down = divmod(int(key[wrong][0]), 2)
+        i, j = divmod(edge, n)
         raise mistake(
-            f"{count} edges {what}, such as ({i}, {j})",
+            f"{count} edges {what}, such as {(j, i) if down else (i, j)}",
             expected,
             "Call torch_geometric.utils.to_undirected, pass directed=True for a directed graph, or "
             "build EdgeList(edge_index, num_nodes) if each undirected edge is listed once.",

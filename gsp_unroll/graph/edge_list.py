@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from .._checks import mistake
+from .._checks import check_positive_count, mistake
 from .._typing import EdgeSignal, Signal
+from ..kernels.plans import Csr, csr
 from ._opaque import scatter
 from .systems import Systems
 from .topology import Topology
@@ -24,10 +26,12 @@ class EdgeList(Topology):
         num_nodes: number of nodes.
         batch: `(nodes,)` int64, the graph each node belongs to (as in a PyG `Batch`), or None.
         directed: True when each column is one direction of its own.
+        num_graphs: how many graphs `batch` names, 1 or more; if absent, its highest number plus
+            one, which overlooks graphs without nodes at the end.
 
     Raises:
         ValueError: an index out of range, a self-loop, a duplicated edge, an edge between two
-            graphs of the batch.
+            graphs of the batch, a graph number out of range.
 
     Example:
         >>> import torch
@@ -41,6 +45,7 @@ class EdgeList(Topology):
     num_nodes: int
     batch: Tensor | None = None
     directed: bool = False
+    num_graphs: int | None = None
     _systems: Systems = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -51,68 +56,67 @@ class EdgeList(Topology):
                 "(2, edges) of int64",
                 "Stack tails above heads: torch.stack([tail, head]).long().",
             )
-        if e.numel() and (int(e.min()) < 0 or int(e.max()) >= n):
+        first, last = map(int, e.aminmax()) if e.numel() else (0, -1)
+        if first < 0 or last >= n:
             raise mistake(
-                f"an edge between nodes {int(e.min())} and {int(e.max())} at the extremes",
+                f"an edge between nodes {first} and {last} at the extremes",
                 f"node numbers from 0 to {n - 1}",
                 "Check num_nodes, or drop edges to nodes that are not there.",
             )
-        if bool((e[0] == e[1]).any()):
+        loops = e[0] == e[1]
+        if bool(loops.any()):
             raise mistake(
-                f"{int((e[0] == e[1]).sum())} self-loops",
+                f"{int(loops.sum())} self-loops",
                 "edges between two different nodes",
                 "Remove them (their gradient is always 0); Graph.from_edge_index does.",
             )
-        lo, hi = (e[0], e[1]) if self.directed else (e.amin(0), e.amax(0))
-        key = lo * n + hi
-        doubled = key.numel() - key.unique().numel()
+        doubled = count_repeats(edge_keys(e, n, self.directed))
         if doubled:
             raise mistake(
                 f"{doubled} duplicated edges",
                 "each undirected edge once" if not self.directed else "each direction once",
                 "Use Graph.from_edge_index, which merges both directions and can sum duplicates.",
             )
-        self._check_batch()
-        object.__setattr__(self, "_systems", _systems_of(self.batch))
+        systems = systems_of(self.batch, n, self.num_graphs)
+        check_within_graphs(e, systems)
+        object.__setattr__(self, "_systems", systems)
 
-    def _check_batch(self) -> None:
-        if self.batch is None:
-            return
-        if self.batch.shape != (self.num_nodes,) or self.batch.dtype != torch.int64:
-            raise mistake(
-                f"batch of shape {tuple(self.batch.shape)} and dtype {self.batch.dtype}",
-                f"({self.num_nodes},) of int64, one graph number per node",
-                "Pass the `batch` vector of a PyG Batch.",
-            )
-        if self.num_nodes and int(self.batch.min()) < 0:
-            raise mistake(
-                f"a graph number {int(self.batch.min())} in batch",
-                "graph numbers of 0 or more",
-                "Renumber the graphs: batch.unique(return_inverse=True)[1].",
-            )
-        tails, heads = (self.batch.index_select(0, side) for side in self.edge_index)
-        if bool((tails != heads).any()):
-            raise mistake(
-                f"{int((tails != heads).sum())} edges between two graphs of the batch",
-                "edges inside one graph",
-                "Leave out `batch` if the nodes form one graph.",
-            )
+    @classmethod
+    def unchecked(
+        cls,
+        edge_index: Tensor,
+        num_nodes: int,
+        systems: Systems | None = None,
+        directed: bool = False,
+    ) -> EdgeList:
+        """The edges as given: for code whose edges obey the rules of the class by construction,
+        where the search for duplicates would take as long as making them."""
+        systems = Systems() if systems is None else systems
+        made = object.__new__(cls)
+        made.__dict__.update(
+            edge_index=edge_index,
+            num_nodes=num_nodes,
+            batch=systems.batch,
+            directed=directed,
+            num_graphs=None if systems.batch is None else systems.num_graphs,
+            _systems=systems,
+        )
+        return made
 
     def to(self, device: torch.device | str) -> EdgeList:
-        batch = None if self.batch is None else self.batch.to(device)
-        moved = object.__new__(EdgeList)  # the values were checked when this one was built
-        moved.__dict__.update(
-            edge_index=self.edge_index.to(device),
-            num_nodes=self.num_nodes,
-            batch=batch,
-            directed=self.directed,
-            _systems=Systems(batch, self.systems.num_graphs),
-        )
-        return moved
+        systems = self.systems
+        if systems.batch is not None:
+            systems = replace(systems, batch=systems.batch.to(device))
+        edge_index = self.edge_index.to(device)
+        return EdgeList.unchecked(edge_index, self.num_nodes, systems, self.directed)
 
     @property
     def num_edges(self) -> int:
         return self.edge_index.shape[1]
+
+    @cached_property
+    def plan(self) -> Csr | None:
+        return csr(self.edge_index, self.num_nodes)
 
     @property
     def systems(self) -> Systems:
@@ -149,10 +153,93 @@ class EdgeList(Topology):
 
     def reversed(self) -> EdgeList:
         """The same edges with tails and heads exchanged."""
-        return replace(self, edge_index=self.edge_index.flip(0))
+        flipped = self.edge_index.flip(0)
+        return EdgeList.unchecked(flipped, self.num_nodes, self.systems, self.directed)
 
 
-def _systems_of(batch: Tensor | None) -> Systems:
+# ---- shared by all that build edges ---------------------------------------------------------
+
+
+def edge_keys(edge_index: Tensor, num_nodes: int, directed: bool) -> Tensor:
+    """One number per edge, in lexical order: of an undirected edge `lower * nodes + higher`."""
+    first, last = edge_index
+    if not directed:
+        # two rows: a reduction over an axis of length two takes five times as long
+        first, last = torch.minimum(first, last), torch.maximum(first, last)
+    # in int64, since the square of the number of nodes exceeds 32 bits
+    return torch.add(last, first, alpha=num_nodes)
+
+
+def edges_of_keys(key: Tensor, num_nodes: int) -> Tensor:
+    """The `(2, edges)` that belong to `edge_keys`."""
+    edge_index = key.new_empty(2, key.numel())
+    first, last = edge_index
+    torch.div(key, num_nodes, rounding_mode="floor", out=first)
+    torch.sub(key, first, alpha=num_nodes, out=last)
+    return edge_index
+
+
+def sort_in_place(key: Tensor) -> None:
+    """Ascending order, without the positions that a sort by torch returns as well."""
+    if key.device.type == "cpu":
+        key.numpy().sort()
+    else:
+        key.copy_(key.sort().values)
+
+
+def count_repeats(key: Tensor) -> int:
+    """How many entries of `key` stand there a second time; it is left sorted unless there are 0."""
+    before, after = key[:-1], key[1:]
+    if bool((before < after).all()):
+        return 0
+    sort_in_place(key)
+    return int((before == after).sum())
+
+
+def systems_of(batch: Tensor | None, num_nodes: int, num_graphs: int | None = None) -> Systems:
+    """The graphs that the nodes belong to, after a look at their numbers."""
     if batch is None:
+        if num_graphs not in (None, 1):
+            raise mistake(
+                f"num_graphs={num_graphs!r} without batch",
+                "no num_graphs where all nodes form one graph",
+                "Pass `batch` too, the graph number of each node.",
+            )
         return Systems()
-    return Systems(batch, int(batch.max()) + 1 if batch.numel() else 1)
+    if batch.shape != (num_nodes,) or batch.dtype != torch.int64:
+        raise mistake(
+            f"batch of shape {tuple(batch.shape)} and dtype {batch.dtype}",
+            f"({num_nodes},) of int64, one graph number per node",
+            "Pass the `batch` vector of a PyG Batch.",
+        )
+    first, last = map(int, batch.aminmax()) if num_nodes else (0, 0)
+    if first < 0:
+        raise mistake(
+            f"a graph number {first} in batch",
+            "graph numbers of 0 or more",
+            "Renumber the graphs: batch.unique(return_inverse=True)[1].",
+        )
+    if num_graphs is None:
+        return Systems(batch, last + 1)
+    check_positive_count(num_graphs, "num_graphs")
+    if last >= num_graphs:
+        raise mistake(
+            f"a graph number {last} in batch",
+            f"graph numbers from 0 to {num_graphs - 1}, since num_graphs={num_graphs}",
+            "Check num_graphs, or leave it out to have it read from batch.",
+        )
+    return Systems(batch, num_graphs)
+
+
+def check_within_graphs(edge_index: Tensor, systems: Systems) -> None:
+    """Raise a three-part `ValueError` if an edge joins two graphs of the batch."""
+    if systems.batch is None or systems.num_graphs == 1:
+        return
+    tails, heads = (systems.batch.index_select(0, side) for side in edge_index)
+    crossing = int((tails != heads).sum())
+    if crossing:
+        raise mistake(
+            f"{crossing} edges between two graphs of the batch",
+            "edges inside one graph",
+            "Leave out `batch` if the nodes form one graph.",
+        )

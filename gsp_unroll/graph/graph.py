@@ -132,9 +132,13 @@ class Graph:
         degree = self.degree
         symmetric = normalization == "sym"
         scale = safe_reciprocal_root(degree) if symmetric else safe_reciprocal(degree)
-        at_tail, at_head = (s.squeeze(-1) for s in self.topology.lift(scale.unsqueeze(-1)))
-        factor = at_tail * at_head if symmetric else at_tail + at_head
-        return Graph.unchecked(self.topology, self.weight * factor)
+        at_ends = scale.unsqueeze(-1)
+        if symmetric:
+            at_tail, at_head = self.topology.lift(at_ends)
+            factor = at_tail * at_head
+        else:
+            factor = self.topology.ends_sum(at_ends)
+        return Graph.unchecked(self.topology, self.weight * factor.squeeze(-1))
 
     def _row_normalized(self) -> Graph:
         graph = self if self.topology.directed else self.both_directions()

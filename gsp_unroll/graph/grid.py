@@ -13,6 +13,7 @@ from torch import Tensor
 from .._checks import mistake
 from .._typing import EdgeSignal, Signal, Weight
 from ..kernels.plans import Stencil, stencil
+from ..kernels.registry import find
 from ._autograd import linear_pair
 from ._opaque import as_last, on_edges, on_nodes, opaque, per_edge
 from .topology import Topology
@@ -221,6 +222,30 @@ class Grid(Topology):
     def divergence(self, z: EdgeSignal) -> Signal:
         self.check_edge_signal(z)
         return linear_pair(self._divergence, self._gradient, z)
+
+    def incident_sum(self, z: EdgeSignal) -> Signal:
+        self.check_edge_signal(z)
+        return linear_pair(self._incident_sum, self._ends_sum, z)
+
+    def ends_sum(self, x: Signal) -> EdgeSignal:
+        self.check_signal(x)
+        return linear_pair(self._ends_sum, self._incident_sum, x)
+
+    @opaque(on_nodes)
+    def _incident_sum(self, z: EdgeSignal) -> Signal:
+        kernel = find("incident_sum", self.plan, z) if z.shape[-1] == 1 else None
+        if kernel is None:
+            return self._head_sum(z).add_(self._tail_sum(z))
+        sums: Tensor = kernel(self.plan, z.squeeze(-1))
+        return sums.unsqueeze(-1)
+
+    @opaque(on_edges)
+    def _ends_sum(self, x: Signal) -> EdgeSignal:
+        kernel = find("ends_sum", self.plan, x) if x.shape[-1] == 1 else None
+        if kernel is None:
+            return self._lift_head(x).add_(self._lift_tail(x))
+        sums: Tensor = kernel(self.plan, x.squeeze(-1))
+        return sums.unsqueeze(-1)
 
     @opaque(on_edges)
     def _gradient(self, x: Signal) -> EdgeSignal:

@@ -56,31 +56,26 @@ def product_graph(first: Topology | Graph, second: Topology | Graph) -> EdgeList
             "two topologies or two graphs",
             "Give the topology weights: Graph(topology, torch.ones(topology.num_edges)).",
         )
-    # a grid keeps its indices on the CPU and follows the other factor
-    device = max((t.edge_index.device for t in (first, second)), key=lambda d: d.type != "cpu")
-    ones = [torch.ones(t.num_edges, device=device) for t in (first, second)]
-    product = _product(Graph.unchecked(first, ones[0]), Graph.unchecked(second, ones[1]))
-    return to_edge_list(product.topology)
+    return _product_topology(*_directed_alike(first, second))
 
 
 def _product(first: Graph, second: Graph) -> Graph:
     check_same_kind(second.weight, first.weight, "the weights of second", "those of first")
-    if any(graph.topology.systems.batch is not None for graph in (first, second)):
-        raise mistake(
-            "a factor that is a batch of graphs",
-            "one graph in each factor",
-            "Build the product of every graph by itself and batch the products.",
-        )
     lead = _common_batch(first.weight, second.weight)
     if first.topology.directed != second.topology.directed:
         first, second = (g if g.topology.directed else g.both_directions() for g in (first, second))
     first, second = to_edge_list(first), to_edge_list(second)
-    n_1, n_2 = first.num_nodes, second.num_nodes
-    w_1 = first.weight.unsqueeze(-1).expand(*lead, -1, n_2).flatten(-2)
-    w_2 = second.weight.unsqueeze(-2).expand(*lead, n_1, -1).flatten(-2)
-    edges = _product_edges(first.topology, second.topology)
-    topology = EdgeList(edges, n_1 * n_2, directed=first.topology.directed)
+    topology = _product_topology(first.topology, second.topology)
+    w_1 = first.weight.unsqueeze(-1).expand(*lead, -1, second.num_nodes).flatten(-2)
+    w_2 = second.weight.unsqueeze(-2).expand(*lead, first.num_nodes, -1).flatten(-2)
     return Graph.unchecked(topology, torch.cat([w_1, w_2], -1))
+
+
+def _directed_alike(first: Topology, second: Topology) -> tuple[Topology, Topology]:
+    if first.directed == second.directed:
+        return first, second
+    one, other = (t if t.directed else t.both_directions() for t in (first, second))
+    return one, other
 
 
 def _common_batch(first: Tensor, second: Tensor) -> torch.Size:
@@ -95,11 +90,24 @@ def _common_batch(first: Tensor, second: Tensor) -> torch.Size:
         ) from None
 
 
-def _product_edges(first: Topology, second: Topology) -> Tensor:
-    """Edges of the product, those of `first` before those of `second`."""
+def _product_topology(first: Topology, second: Topology) -> EdgeList:
+    """The edges of the product, those of `first` before those of `second`."""
+    if any(factor.systems.batch is not None for factor in (first, second)):
+        raise mistake(
+            "a factor that is a batch of graphs",
+            "one graph in each factor",
+            "Build the product of every graph by itself and batch the products.",
+        )
+    first, second = to_edge_list(first), to_edge_list(second)
+    n_1, n_2 = first.num_nodes, second.num_nodes
+    # a grid keeps its indices on the CPU and follows the other factor
     e_1, e_2 = first.edge_index, second.edge_index
-    t = torch.arange(first.num_nodes, device=e_2.device).unsqueeze(-1)
-    s = torch.arange(second.num_nodes, device=e_1.device)
-    between_copies = e_1.unsqueeze(-1) * second.num_nodes + s
-    within_copies = t * second.num_nodes + e_2.unsqueeze(1)
-    return torch.cat([between_copies.flatten(1), within_copies.flatten(1)], 1)
+    device = max((e_1.device, e_2.device), key=lambda d: d.type != "cpu")
+    e_1, e_2 = e_1.to(device), e_2.to(device)
+    between, within = (e_1.shape[1], n_2), (n_1, e_2.shape[1])
+    edges = e_1.new_empty(2, between[0] * between[1] + within[0] * within[1])
+    copies, parts = edges.split([between[0] * between[1], within[0] * within[1]], 1)
+    t, s = torch.arange(n_1, device=device), torch.arange(n_2, device=device)
+    torch.add(s, e_1.unsqueeze(-1), alpha=n_2, out=copies.unflatten(1, between))
+    torch.add(e_2.unsqueeze(1), t.unsqueeze(-1), alpha=n_2, out=parts.unflatten(1, within))
+    return EdgeList.unchecked(edges, n_1 * n_2, directed=first.directed)

@@ -92,4 +92,9 @@ class Systems:
                     "one batch vector",
                     "Build both operators on the same topology.",
                 )
-        return replace(first, couples_channels=self.couples_channels or other.couples_channels)
+        return Systems(
+            first.batch,
+            # graphs without nodes at the end are known to one of the two perhaps
+            max(first.num_graphs, second.num_graphs),
+            self.couples_channels or other.couples_channels,
+        )

@@ -14,7 +14,7 @@ from . import _autograd
 from .systems import Systems
 
 if TYPE_CHECKING:
-    from ..kernels.plans import Stencil
+    from ..kernels.plans import Plan
     from .both_directions import BothDirections
 
 
@@ -79,7 +79,7 @@ class Topology(ABC):
         return w
 
     @property
-    def plan(self) -> Stencil | None:
+    def plan(self) -> Plan | None:
         """What kernels need to know of the structure, found once; None where no kernel serves."""
         return None
 
@@ -112,6 +112,11 @@ class Topology(ABC):
         """Per node, the sum over all edges that touch it."""
         return self.head_sum(z) + self.tail_sum(z)
 
+    def ends_sum(self, x: Signal) -> EdgeSignal:
+        """`x[tail] + x[head]` on every edge, the adjoint of `incident_sum`."""
+        x_tail, x_head = self.lift(x)
+        return x_tail + x_head
+
     def laplacian(self, w: Weight, x: Signal) -> Signal:
         r"""`div(w grad x)`: $(Lx)_i=\sum_j w_{ij}(x_i-x_j)$, summed in difference form.
 
@@ -126,8 +131,9 @@ class Topology(ABC):
         return _autograd.laplacian(self, w, x)
 
     def edge_energy(self, x: Signal, g: Signal) -> Weight:
-        r"""$\sum_c(\mathrm{grad}\,x)_{ec}(\mathrm{grad}\,g)_{ec}$, one value per edge; with $g=x$ the
-        squared distance between the ends of every edge.
+        r"""$\sum_c(\mathrm{grad}\,x)_{ec}(\mathrm{grad}\,g)_{ec}$, one value per edge.
+
+        With $g=x$ it is the squared distance between the ends of every edge.
 
         No edge signal with channels is formed, and the backward pass stores `x` and `g` only.
         """

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from .._typing import Signal, Weight
-from .plans import Stencil
+from .plans import Csr, Stencil
 from .registry import find
 
 Norm = Literal["none", "l1", "l2"]
@@ -52,7 +52,7 @@ class Block:
     There is one set of coefficients, or one for each entry of the last batch axis.
     """
 
-    plan: Stencil
+    plan: Stencil | Csr
     norm: Norm
     hard: bool
     scaled: bool
@@ -70,7 +70,8 @@ class Block:
     def batch(self) -> torch.Size:
         """The batch axes of the result."""
         signals = (t.shape[:-2] for t in (self.x, self.y, self.mask))
-        return torch.broadcast_shapes(*signals, self.w.shape[:-1])
+        batch: torch.Size = torch.broadcast_shapes(*signals, self.w.shape[:-1])
+        return batch
 
     @property
     def channels(self) -> int:
@@ -103,8 +104,8 @@ class Block:
 
     def with_tensors(self, tensors: tuple[Tensor, ...]) -> Block:
         """The same solve of other `differentiable` tensors."""
-        names = ("x", "y", "w", "tau", "rho", "ratio", "alpha", "beta")
-        return replace(self, **dict(zip(names, tensors, strict=True)))
+        x, y, w, tau, rho, ratio, alpha, beta = tensors
+        return replace(self, x=x, y=y, w=w, tau=tau, rho=rho, ratio=ratio, alpha=alpha, beta=beta)
 
 
 #: The readable steps: what a block computes, differentiable any number of times.

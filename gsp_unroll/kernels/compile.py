@@ -24,8 +24,9 @@ HERE = Path(__file__).resolve().parent
 #: Instruction sets: bytes in a register, and the flags that allow them. One library each: within
 #: one, the linker would keep a single copy of every shared template, perhaps the one that this
 #: processor cannot run.
-BASE = {"base": (16, ())}
-X86 = {
+Flags = tuple[str, ...]
+BASE: dict[str, tuple[int, Flags]] = {"base": (16, ())}
+X86: dict[str, tuple[int, Flags]] = {
     "avx2": (32, ("-mavx2", "-mfma")),
     "avx512": (64, ("-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mfma")),
 }
@@ -48,7 +49,7 @@ class CannotCompile(Exception):
     """There is no compiler, or it failed; the message says what was tried."""
 
 
-def instruction_sets() -> dict[str, tuple[int, tuple[str, ...]]]:
+def instruction_sets() -> dict[str, tuple[int, Flags]]:
     """What to compile for on this machine's architecture."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     return BASE | X86 if x86 else BASE

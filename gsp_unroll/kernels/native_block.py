@@ -1,10 +1,12 @@
-"""The block kernels in C++ (src/block.hpp, src/block_reverse.hpp)."""
+"""The block kernels in C++: on a lattice (src/block.hpp, src/block_reverse.hpp) and on any graph
+(src/csr_block.hpp, src/csr_reverse.hpp)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from ctypes import Structure, byref, c_int64
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,10 +36,17 @@ class Gradients(Structure):
 
 
 class NativeBlock:
-    """`forward` and `reverse` of a block of one dtype."""
+    """`forward` and `reverse` of a block of one dtype.
 
-    def __init__(self, forward: Call, reverse: Call) -> None:
-        self._forward, self._reverse = forward, reverse
+    Args:
+        forward, reverse: the C functions.
+        structure_of: the plan as C sees it.
+    """
+
+    def __init__(
+        self, forward: Call, reverse: Call, structure_of: Callable[[Any], Structure]
+    ) -> None:
+        self._forward, self._reverse, self._structure_of = forward, reverse, structure_of
 
     def forward(self, block: Block) -> Tensor:
         """The restored signal."""
@@ -61,14 +70,13 @@ class NativeBlock:
         )
         return *of_signals, *of_numbers
 
-    @staticmethod
-    def _run(function: Call, block: Block, *results: Structure) -> None:
+    def _run(self, function: Call, block: Block, *results: Structure) -> None:
         batch, signals = block.batch, (block.x, block.y, block.mask)
         # everything C reads has a name here until the call is over
         signals = [t.expand(*t.shape[:-1], block.channels) for t in signals]
         numbers = [t.contiguous() for t in block.differentiable[3:]]
         w = block.w.contiguous().unsqueeze(-1)
-        lattice = Lattice.of(block.plan)
+        graph = self._structure_of(block.plan)
         options = Options(
             block.channels,
             block.num_iterations,
@@ -80,7 +88,7 @@ class NativeBlock:
         coefficients = Coefficients(*(t.data_ptr() for t in numbers))
         inputs = Inputs(*(Operand.of(t, batch) for t in (*signals, w)))
         function(
-            byref(lattice),
+            byref(graph),
             byref(options),
             byref(coefficients),
             c_int64(numbers[0].shape[0]),
@@ -91,12 +99,19 @@ class NativeBlock:
         )
 
 
-def kernels() -> dict[Key, NativeBlock]:
-    """The block kernels that this machine can run."""
+def kernels_for(
+    plan: str, prefix: str, structure_of: Callable[[Any], Structure]
+) -> dict[Key, NativeBlock]:
+    """The block kernels on one kind of plan that this machine can run."""
     found = {}
     for dtype in (torch.float32, torch.float64):
-        forward = native.function("block_forward", dtype)
-        reverse = native.function("block_reverse", dtype)
+        forward = native.function(f"{prefix}block_forward", dtype)
+        reverse = native.function(f"{prefix}block_reverse", dtype)
         if forward and reverse:
-            found["block", "stencil", dtype, "cpu"] = NativeBlock(forward, reverse)
+            found["block", plan, dtype, "cpu"] = NativeBlock(forward, reverse, structure_of)
     return found
+
+
+def kernels() -> dict[Key, NativeBlock]:
+    """The block kernels on lattices that this machine can run."""
+    return kernels_for("stencil", "", Lattice.of)

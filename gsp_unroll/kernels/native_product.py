@@ -41,18 +41,45 @@ class NativeProduct:
         return result
 
 
+class NativeEnds:
+    """For one number per edge or node: its sum over the edges of a node, `(*batch, edges)` to
+    `(*batch, nodes)`, or the sum of an edge's two ends, the other way round."""
+
+    def __init__(self, call: Call, per_edge: bool) -> None:
+        self._call, self._per_edge = call, per_edge
+
+    def __call__(self, plan: Stencil, given: Tensor) -> Tensor:
+        """The sums."""
+        given, nodes = given.contiguous(), plan.num_nodes
+        size = len(plan.offsets) * nodes if self._per_edge else nodes
+        result = given.new_empty(*given.shape[:-1], size)
+        self._call(
+            byref(Lattice.of(plan)),
+            c_void_p(given.data_ptr()),
+            c_void_p(result.data_ptr()),
+            c_int64(prod(given.shape[:-1])),
+            c_int64(nodes),
+        )
+        return result
+
+
 def _dense(x: Tensor) -> Tensor:
     """`x` with its last two axes stored one number after another; a batch may repeat a plane."""
     return x if x.stride(-1) == 1 and x.stride(-2) == x.shape[-1] else x.contiguous()
 
 
-def kernels() -> dict[Key, NativeProduct]:
+def kernels() -> dict[Key, NativeProduct | NativeEnds]:
     """The products that this machine can run."""
-    found = {}
+    found: dict[Key, NativeProduct | NativeEnds] = {}
     for dtype in (torch.float32, torch.float64):
         for operation in ("laplacian", "edge_energy"):
             call = native.function(operation, dtype)
             if call:
                 kernel = NativeProduct(call, per_edge=operation == "edge_energy")
                 found[operation, "stencil", dtype, "cpu"] = kernel
+        for operation in ("incident_sum", "ends_sum"):
+            call = native.function(operation, dtype)
+            if call:
+                ends = NativeEnds(call, per_edge=operation == "ends_sum")
+                found[operation, "stencil", dtype, "cpu"] = ends
     return found

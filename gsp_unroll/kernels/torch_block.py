@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,19 +33,20 @@ class Storage:
     """Between `(planes, nodes, channels)` and planes of padded storage."""
 
     def __init__(self, plan: Stencil, device: torch.device) -> None:
-        rows = torch.tensor(plan.source_rows, device=device)
+        # found on the CPU: asking a GPU where the nodes are would stop it
+        rows = torch.tensor(plan.source_rows)
         stride = plan.width + plan.reach
         self.lead = plan.lag * stride + plan.reach
         self.steps = [r * stride + o[-1] for r, o in zip(plan.row_steps, plan.offsets, strict=True)]
         length = len(rows) * stride + 2 * self.lead
         self.length = length + -length % PIECE
-        held = (rows >= 0).nonzero() * stride + torch.arange(plan.width, device=device)
-        self.place = self.lead + held.flatten()
-        self.padding = torch.ones(self.length, dtype=torch.bool, device=device)
-        self.padding[self.place] = False
+        held = (rows >= 0).nonzero() * stride + torch.arange(plan.width)
+        place = self.lead + held.flatten()
+        padding = torch.ones(self.length, dtype=torch.bool).index_fill_(0, place, False)
         # a slot holds an edge when its head is a node as well
-        heads = (self.place + step for step in self.steps)
-        self.edges = torch.stack([~self.padding.index_select(0, h) for h in heads])
+        edges = torch.stack([~padding.index_select(0, place + step) for step in self.steps])
+        self.place, self.padding, self.edges = (t.to(device) for t in (place, padding, edges))
+        self.distances = torch.tensor(self.steps, dtype=torch.int32).to(device)
 
     def signal(self, x: Tensor) -> Tensor:
         """`(planes, nodes, channels)` to `(planes, channels, places)`."""
@@ -65,9 +68,19 @@ class Storage:
         return stored.index_select(-1, self.place).masked_fill(~self.edges, 0).flatten(1)
 
 
+@lru_cache(maxsize=16)
+def storage(plan: Stencil, device: torch.device) -> Storage:
+    """That of a plan on a device, made once: a copy to a GPU makes the CPU wait for it."""
+    with torch.inference_mode(False):  # it outlives the mode of whoever asks first
+        return Storage(plan, device)
+
+
 @dataclass(eq=False)
 class Planes:
-    """A few planes of a block, and the sweeps over them. Numbers are `(planes, 1, 1)`."""
+    """A few planes of a block, and the sweeps over them. Numbers are `(planes, 1, 1)`.
+
+    Whoever writes the sweeps anew overrides `degrees`, `iterate` and the three in reverse.
+    """
 
     block: Block
     storage: Storage
@@ -76,6 +89,9 @@ class Planes:
     mask: Tensor
     w: Tensor
 
+    #: Whether `iterate` may write `u_new` into `u`.
+    in_place: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         self.degree = self.degrees(self.w)
 
@@ -83,6 +99,11 @@ class Planes:
     def norm(self) -> str:
         """Of the block."""
         return self.block.norm
+
+    @property
+    def tiny(self) -> float:
+        """What `D` must exceed to be divided by."""
+        return float(torch.finfo(self.w.dtype).tiny ** 0.5)
 
     def shifts(self) -> Iterator[tuple[int, Tensor, slice, slice]]:
         """For each offset its number, its weights, and where its tails and heads lie."""
@@ -115,8 +136,7 @@ class Planes:
         inverse = torch.ones_like(self.x)
         if self.block.scaled:
             D = rho * self.degree if self.block.hard else rho * self.degree + self.mask
-            positive = D > torch.finfo(D.dtype).tiny ** 0.5
-            inverse = inverse * torch.where(positive, 1 / D, 0)
+            inverse = inverse * torch.where(self.tiny < D, 1 / D, 0)
         return inverse.masked_fill_(self.mask > 0, 0) if self.block.hard else inverse
 
     def free(self, p: Tensor) -> Tensor:
@@ -125,8 +145,9 @@ class Planes:
         return p.masked_fill_(self.mask > 0, 0) if self.block.hard else p
 
     def new_edges(self) -> Tensor:
-        """A zero edge signal, `(planes, offsets, channels, places)`."""
-        return self.w.new_zeros(*self.w.shape[:2], *self.x.shape[1:])
+        """Room for an edge signal, `(planes, offsets, channels, places)`; none without a norm."""
+        offsets = 0 if self.norm == "none" else self.w.shape[1]
+        return self.w.new_empty(len(self.w), offsets, *self.x.shape[1:])
 
     # ---- forward --------------------------------------------------------------------------------
 
@@ -198,6 +219,11 @@ class Planes:
             found.rho += total(by_D * self.degree)
         return g_r
 
+    def degrees_reverse(self, g: Gradient) -> None:
+        """`degrees` in reverse, from `g.degree` into `g.w`."""
+        for k, _, tail, head in self.shifts():
+            g.w[:, k : k + 1, tail] += g.degree[..., tail] + g.degree[..., head]
+
     def energy(self, a: Tensor, b: Tensor) -> Tensor:
         """`sum over channels of (grad a)(grad b)`, `(planes, offsets, places)`."""
         e = torch.zeros_like(self.w)
@@ -268,16 +294,18 @@ class Numbers:
     beta: list[Tensor]
 
     @classmethod
-    def of(cls, block: Block, planes: Tensor, t: int) -> Numbers:
-        """Those of iteration `t` for some planes."""
-        sets = planes % block.rho.shape[0]
-
-        def pick(numbers: Tensor) -> Tensor:
-            return numbers.detach()[:, t].index_select(0, sets).unsqueeze(-1).unsqueeze(-1)
-
-        tau, rho, ratio = (pick(v) for v in (block.tau, block.rho, block.ratio))
-        alpha, beta = (list(pick(v).unbind(1)) for v in (block.alpha, block.beta))
-        return cls(tau, rho, ratio, alpha, beta)
+    def of(cls, block: Block, planes: slice) -> list[Numbers]:
+        """Those of every iteration for some planes."""
+        sets = torch.arange(planes.start, planes.stop, device=block.rho.device) % len(block.rho)
+        # the planes of one coefficient lie side by side
+        tau, rho, ratio, alpha, beta = (
+            v.detach().movedim(0, -1).index_select(-1, sets)[..., None, None]
+            for v in (block.tau, block.rho, block.ratio, block.alpha, block.beta)
+        )
+        return [
+            cls(tau[t], rho[t], ratio[t], list(alpha[t].unbind()), list(beta[t].unbind()))
+            for t in range(block.num_iterations)
+        ]
 
 
 @dataclass(eq=False)
@@ -319,7 +347,10 @@ def total(x: Tensor) -> Tensor:
 
 
 class TorchBlock:
-    """`forward` and `reverse` of a block."""
+    """`forward` and `reverse` of a block, by the sweeps of a class of planes."""
+
+    def __init__(self, planes: type[Planes] = Planes) -> None:
+        self._planes = planes
 
     def forward(self, block: Block) -> Tensor:
         """The restored signal."""
@@ -342,40 +373,44 @@ class TorchBlock:
             for v, t, shape in zip(found[:3], inputs[:3], shapes, strict=True)
         )
         # planes in order, so that the sum does not depend on how many were worked on together
-        numbers = (
+        coefficients = (
             _joined(v, t.new_empty(prod(batch), *t.shape[1:])).unflatten(0, (-1, len(t))).sum(0)
             if parts
             else torch.zeros_like(t)
             for v, t in zip(found[3:], inputs[3:], strict=True)
         )
-        return *signals, *numbers
+        return *signals, *coefficients
 
     def _parts(self, block: Block) -> Iterator[tuple[Planes, list[Numbers]]]:
         """A few planes at a time, with the numbers of every iteration."""
+        assert isinstance(block.plan, Stencil)
         batch, nodes, C = block.batch, block.plan.num_nodes, block.channels
-        storage = Storage(block.plan, block.w.device)
+        edges = block.w.shape[-1]
+        stored = storage(block.plan, block.w.device)
         signals = [t.expand(*batch, nodes, C) for t in (block.x, block.y, block.mask)]
         signals = [t.detach().reshape(-1, nodes, C) for t in signals]
-        w = block.w.detach().expand(*batch, block.w.shape[-1]).reshape(prod(batch), -1)
-        per_plane = len(block.plan.offsets) * C * storage.length
+        w = block.w.detach().expand(*batch, edges).reshape(-1, edges)
+        per_plane = len(block.plan.offsets) * C * stored.length
         count = max(1, NUMBERS_AT_ONCE[w.device.type] // per_plane)
-        for planes in torch.arange(prod(batch), device=w.device).split(count):
-            some = slice(int(planes[0]), int(planes[0]) + len(planes))
-            x, y, mask = (storage.signal(t[some]) for t in signals)
-            numbers = [Numbers.of(block, planes, t) for t in range(block.num_iterations)]
-            yield Planes(block, storage, x, y, mask, storage.weights(w[some])), numbers
+        for first in range(0, prod(batch), count):
+            some = slice(first, min(first + count, prod(batch)))
+            x, y, mask = (stored.signal(t[some]) for t in signals)
+            planes = self._planes(block, stored, x, y, mask, stored.weights(w[some]))
+            yield planes, Numbers.of(block, some)
 
     @staticmethod
     def _restore(planes: Planes, numbers: list[Numbers]) -> Tensor:
-        u = planes.new_edges()
+        u = planes.new_edges().zero_()
+        u_new = u if planes.in_place else planes.new_edges()
         for steps in numbers:
-            for _ in planes.iterate(u, u, steps):
+            for _ in planes.iterate(u, u_new, steps):
                 pass
+            u, u_new = u_new, u
         return planes.storage.nodes(planes.x)
 
     @staticmethod
     def _gradients(planes: Planes, numbers: list[Numbers], g_out: Tensor) -> tuple[Tensor, ...]:
-        starts, directions, u = [], [], [planes.new_edges()]
+        starts, directions, u = [], [], [planes.new_edges().zero_()]
         for steps in numbers:
             starts.append(planes.x)
             u.append(planes.new_edges())
@@ -384,7 +419,7 @@ class TorchBlock:
         g = Gradient(
             x=storage.signal(g_out),
             y=torch.zeros_like(planes.x),
-            u=planes.new_edges(),
+            u=planes.new_edges().zero_(),
             w=torch.zeros_like(planes.w),
             degree=torch.zeros_like(planes.degree),
         )
@@ -394,8 +429,7 @@ class TorchBlock:
             u_new = u.pop()
             planes.edges_reverse(g, g_r, starts.pop(), u[-1], u_new, numbers[t], found[t])
         if planes.block.scaled:
-            for k, _, tail, head in planes.shifts():
-                g.w[:, k : k + 1, tail] += g.degree[..., tail] + g.degree[..., head]
+            planes.degrees_reverse(g)
         by_iteration = ([getattr(f, name) for f in found] for name in ("tau", "rho", "ratio"))
         by_step = (
             [torch.stack(v, -1) if v else g_out.new_zeros(count, 0) for v in rows]

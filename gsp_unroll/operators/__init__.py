@@ -1,6 +1,16 @@
 """Linear operators with exact adjoints."""
 
-from .base import Adjoint, Composition, Gram, LinearOperator, Scaled, Selection, SelfAdjoint, Sum
+from .base import (
+    Adjoint,
+    Composition,
+    Gram,
+    LinearOperator,
+    Scaled,
+    Selection,
+    SelfAdjoint,
+    Split,
+    Sum,
+)
 from .blur import Blur
 from .elementary import Diagonal, Identity, MatrixFree
 from .graph import Adjacency, Gradient, Incidence, Laplacian
@@ -26,5 +36,6 @@ __all__ = [
     "Scaled",
     "Selection",
     "SelfAdjoint",
+    "Split",
     "Sum",
 ]

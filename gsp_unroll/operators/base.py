@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import overload
+from typing import NamedTuple, overload
 
 from torch import Tensor
 
 from .._checks import check_same_device, check_signal, mistake
 from .._typing import Mask
-from ..graph import Systems
+from ..graph import Graph, Systems
+
+
+class Split(NamedTuple):
+    r"""An operator as $h+\rho L$: a diagonal and a multiple of one combinatorial Laplacian.
+
+    Where `fixed` is True it is the identity instead, and sees zeros there elsewhere.
+    """
+
+    h: Tensor | float = 0.0
+    rho: Tensor | float = 0.0
+    graph: Graph | None = None
+    fixed: Mask | None = None
 
 
 class LinearOperator(ABC):
@@ -55,6 +67,11 @@ class LinearOperator(ABC):
 
     def majorizer(self) -> Tensor | None:
         r"""A diagonal $D\ge0$ with $0\preceq A\preceq2D$, or None when it is not known."""
+        return None
+
+    def split(self) -> Split | None:
+        r"""The operator as $h+\rho L$ where it is of that form: a solver may then run it in one
+        piece."""
         return None
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -267,6 +284,14 @@ class Sum(LinearOperator):
     def _apply_adjoint(self, y: Tensor) -> Tensor:
         return self.A._apply_adjoint(y) + self.B._apply_adjoint(y)
 
+    def split(self) -> Split | None:
+        a, b = self.A.split(), self.B.split()
+        if a is None or b is None or a.fixed is not None or b.fixed is not None:
+            return None
+        if a.graph is not None and b.graph is not None:
+            return None
+        return Split(a.h + b.h, a.rho + b.rho, a.graph or b.graph)
+
     def diagonal(self) -> Tensor | None:
         return _add(self.A.diagonal(), self.B.diagonal())
 
@@ -301,6 +326,12 @@ class Scaled(LinearOperator):
 
     def _apply_adjoint(self, y: Tensor) -> Tensor:
         return self.A._apply_adjoint(self.factor * y)
+
+    def split(self) -> Split | None:
+        a = self.A.split()
+        if a is None or a.fixed is not None:
+            return None
+        return Split(self.factor * a.h, self.factor * a.rho, a.graph)
 
     def diagonal(self) -> Tensor | None:
         d = self.A.diagonal()

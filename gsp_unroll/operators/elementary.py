@@ -11,7 +11,7 @@ from torch import Tensor
 from .._checks import check_same_kind, check_signal
 from .._typing import Mask
 from ..graph import linear_pair
-from .base import Gram, LinearOperator, Selection, SelfAdjoint, with_head_axis
+from .base import Gram, LinearOperator, Selection, SelfAdjoint, Split, with_head_axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,9 @@ class Identity(SelfAdjoint, Selection):
 
     def _apply(self, x: Tensor) -> Tensor:
         return x
+
+    def split(self) -> Split | None:
+        return Split(1.0)
 
     def diagonal(self) -> Tensor | None:
         return torch.ones(())  # a scalar joins any device and dtype
@@ -73,6 +76,9 @@ class Diagonal(SelfAdjoint):
     def _apply(self, x: Tensor) -> Tensor:
         check_same_kind(x, self.d, "a signal", "the diagonal")
         return self.d * x
+
+    def split(self) -> Split | None:
+        return Split(self.d)
 
     def diagonal(self) -> Tensor | None:
         return self.d

@@ -10,7 +10,7 @@ from torch import Tensor
 from .._checks import check_same_kind, mistake
 from .._typing import EdgeSignal, Signal
 from ..graph import Graph, Systems, Topology, safe_reciprocal, safe_reciprocal_root
-from .base import LinearOperator
+from .base import LinearOperator, Split
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +168,9 @@ class Laplacian(LinearOperator):
         w = self.graph.weight.unsqueeze(-1)
         d = self.graph.topology.incident_sum(w)
         return d if self.normalization == "none" else d * safe_reciprocal(d)
+
+    def split(self) -> Split | None:
+        return Split(0.0, 1.0, self.graph) if self.normalization == "none" else None
 
     def majorizer(self) -> Tensor | None:
         # Gershgorin: the row sums of |L| are 2 d. For L_rw, not symmetric, there is no such order.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .._checks import check_positive_count, check_same_device, mistake
 from .._typing import Mask, Signal
-from .base import LinearOperator, Selection, SelfAdjoint, with_head_axis
+from .base import LinearOperator, Selection, SelfAdjoint, Split, with_head_axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +68,9 @@ class SamplingMask(SelfAdjoint, Selection):
             )
         check_same_device(x, self.mask, "a signal", "the mask")
         return torch.where(self.mask, x, 0)
+
+    def split(self) -> Split | None:
+        return Split(self.mask.to(torch.get_default_dtype()))
 
     def diagonal(self) -> Tensor | None:
         # one 0/1 number per entry, in the default dtype: it joins other diagonals by promotion

@@ -12,7 +12,7 @@ from torch import Tensor
 from .._checks import check_finite, check_same_device, check_same_kind, check_signal, mistake
 from .._typing import Mask, PerSystem, Signal
 from ..graph import Systems, safe_reciprocal
-from ..operators import LinearOperator, Selection, SelfAdjoint
+from ..operators import LinearOperator, Selection, SelfAdjoint, Split
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,6 +210,10 @@ class Pinned(SelfAdjoint):
     def _apply(self, x: Signal) -> Signal:
         check_same_device(x, self.mask, "a signal", "the observation")
         return torch.where(self.mask, x, self.Q._apply(torch.where(self.mask, 0, x)))
+
+    def split(self) -> Split | None:
+        q = self.Q.split()
+        return None if q is None or q.fixed is not None else q._replace(fixed=self.mask)
 
     def diagonal(self) -> Tensor | None:
         return self._pinned(self.Q.diagonal())

@@ -8,8 +8,9 @@ import torch
 
 from .._checks import check_same_kind, check_signal, mistake
 from .._typing import EdgeSignal, PerSystem, Signal
+from ..operators import LinearOperator
 from .data_terms import DataTerm
-from .priors import Prior
+from .priors import GLR, Prior
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,20 @@ class Problem:
         if graph is not None:
             check_same_kind(self.data.y, graph.weight, "the observation", "the edge weights")
 
+    def system(self) -> tuple[LinearOperator, Signal]:
+        """$(A, b)$ with $Ax=b$ at the minimiser: `ConjugateGradient().solve(*problem.system())`.
+
+        Raises:
+            ValueError: a prior other than `GLR`, for which no linear system has the minimiser.
+        """
+        if not isinstance(self.prior, GLR):
+            raise mistake(
+                f"a problem with the prior {type(self.prior).__name__}",
+                "GLR, the quadratic prior: only then is the minimiser that of a linear system",
+                "Use ADMM().solve(problem).",
+            )
+        return self.data.system(self.prior.Q)
+
     def objective(self, x: Signal) -> PerSystem:
         """The value of the problem at `x`, one number per independent system.
 
@@ -64,23 +79,30 @@ class Problem:
         return self.data.value(x, self.prior.systems) + self.prior(x)
 
     def duality_gap(self, x: Signal, *candidates: EdgeSignal) -> PerSystem:
-        r"""An upper bound on `objective(x) - optimum`, or NaN where no bound is known.
+        """An upper bound on `objective(x) - optimum`, or NaN where no bound is known.
+
+        `x` must be feasible. For the candidates see `lower_bound`.
+        """
+        objective, bound = self.objective(x), self.lower_bound(*candidates)
+        return torch.full_like(objective, torch.nan) if bound is None else objective - bound
+
+    def lower_bound(self, *candidates: EdgeSignal) -> PerSystem | None:
+        r"""The best lower bound of the optimum that the candidates give; None where none is known.
 
         Each candidate $p$ is first scaled into the dual ball of $g$; with $v=K^\top Wp$,
 
         $$\min_x\,\mathrm{data}(x)+g(Kx)\;\ge\;\min_x\,\mathrm{data}(x)+\langle v,x\rangle ,$$
 
         and the right side is known in closed form, because a minimiser lies in the box of its
-        samples (see `DataTerm.lower_bound`). `x` must be feasible.
+        samples (see `DataTerm.lower_bound`).
         """
-        objective = self.objective(x)
         if not self.prior.has_dual_bound:
-            return torch.full_like(objective, torch.nan)
-        best = torch.full_like(objective, -torch.inf)
+            return None
+        bounds = []
         for p in candidates:
             in_ball = p - self.prior.prox(p, 1.0)  # Moreau: what the prox leaves out
             bound = self.data.lower_bound(self.prior.pull_back(in_ball), self.prior.systems)
             if bound is None:
-                return torch.full_like(objective, torch.nan)
-            best = torch.maximum(best, bound)
-        return objective - best
+                return None
+            bounds.append(bound)
+        return torch.stack(torch.broadcast_tensors(*bounds)).amax(0) if bounds else None

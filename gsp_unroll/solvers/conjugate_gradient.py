@@ -6,8 +6,9 @@ The unrolled layers call the same `cg_step` with learned coefficients.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from .._checks import check_finite, check_positive, check_positive_count, check_
 from .._typing import PerSystem, Signal
 from ..graph import Systems, safe_reciprocal
 from ..operators import LinearOperator
+from .fused import converge
+from .implicit import with_exact_derivatives
 from .solution import Solution, Status
 
 Preconditioner = Callable[[Signal], Signal]
@@ -127,24 +130,48 @@ class ConjugateGradient:
     Stops when $\|r\|\le\mathrm{rtol}\,\|b\|$ in every independent system; one that has converged
     is frozen while the others go on. For $b=0$ the residual of the start takes the place of $b$.
 
+    The result is differentiable. `gradient` says how; it changes neither the value nor the type:
+
+    - `"unrolled"`: through the steps, each of which is kept. The derivative is that of what was
+      computed, at any `max_steps`; the start `x0` has one too.
+    - `"implicit"`: through the equation. For an incoming $g$ the backward pass solves $Av=g$ to
+      the same tolerance; then $v$ is the gradient by $b$ and $-\partial\langle v,Ax\rangle$ the
+      one by all that $A$ holds. No step is kept, second derivatives are right too, and `x0` has
+      none. The derivative is that of the exact solution, so let the solve converge.
+
+    A part of a singular system that nothing determines stays at its start; an implicit gradient
+    that asks for it is dropped there.
+
     Args:
         rtol: relative tolerance on the residual, above 0.
         max_steps: budget, at least 1.
+        gradient: `"unrolled"` or `"implicit"`.
 
     Example:
         >>> import torch
         >>> from gsp_unroll import ConjugateGradient, Diagonal
         >>> A = Diagonal(torch.tensor([[2.0], [4.0]]))
-        >>> ConjugateGradient().solve(A, torch.tensor([[2.0], [2.0]])).x.flatten()
-        tensor([1.0000, 0.5000])
+        >>> b = torch.tensor([[2.0], [2.0]], requires_grad=True)
+        >>> solution = ConjugateGradient(gradient="implicit").solve(A, b)
+        >>> solution.x.flatten().tolist()
+        [1.0, 0.5]
+        >>> torch.autograd.grad(solution.x.sum(), b)[0].flatten()
+        tensor([0.5000, 0.2500])
     """
 
     rtol: float = 1e-8
     max_steps: int = 1000
+    gradient: Literal["unrolled", "implicit"] = "unrolled"
 
     def __post_init__(self) -> None:
         check_positive(self.rtol, "rtol")
         check_positive_count(self.max_steps, "max_steps")
+        if self.gradient not in ("unrolled", "implicit"):
+            raise mistake(
+                f"gradient={self.gradient!r}",
+                "'unrolled' or 'implicit'",
+                "'implicit' needs no memory per step and wants a converged solve.",
+            )
 
     def solve(self, A: LinearOperator, b: Signal, x0: Signal | None = None) -> Solution:
         """The solution of `A x = b`, with how it went.
@@ -169,15 +196,63 @@ class ConjugateGradient:
         check_finite(x0, "start")
         return self.run(A, b, x0)  # whose first product checks shape and device
 
-    def run(self, A: LinearOperator, b: Signal, x0: Signal) -> Solution:
-        """`solve` without the checks at the door, for solvers that call this one in a loop."""
+    def run(
+        self, A: LinearOperator, b: Signal, x0: Signal, share: float = 0.0, at_most: float = 1.0
+    ) -> Solution:
+        """`solve` without the checks at the door, for solvers that call this one in a loop.
+
+        Such a solver may be content with less than `rtol`: with a residual that is `share` of that
+        of the start, but `at_most` times `b`.
+        """
+        if self.gradient == "unrolled" or not torch.is_grad_enabled():
+            return self._iterate(A, b, x0, None, share, at_most)
+        with torch.no_grad():
+            solution = self._iterate(A, b, x0, None, share, at_most)
+        return replace(
+            solution, x=with_exact_derivatives(A, b, solution.x, partial(self._inverse, A))
+        )
+
+    def _iterate(
+        self,
+        A: LinearOperator,
+        b: Signal,
+        x0: Signal,
+        size: PerSystem | None = None,
+        share: float = 0.0,
+        at_most: float = 1.0,
+    ) -> Solution:
+        """The steps, until the residual is small against `size`, by default that of `b`."""
         systems, preconditioner = A.systems, jacobi(A.diagonal())
         state = cg_start(A, b, x0, preconditioner, systems)
-        b_norm, r_norm = _norm(systems, b), _norm(systems, state.r)
-        size = torch.where(b_norm > 0, b_norm, r_norm)
-        target = self.rtol * size
+        r_norm = _norm(systems, state.r)
+        if size is None:
+            size = _norm(systems, b)
+        size = torch.where(size > 0, size, r_norm)
+        target = torch.maximum(self.rtol * size, torch.minimum(share * r_norm, at_most * size))
 
-        step = 0
+        inverse = preconditioner(torch.ones_like(b))
+        found = converge(A, x0, state.r, inverse, target**2, state.floor, self.max_steps)
+        x, step = self._steps(A, state, target, preconditioner) if found is None else found
+
+        # the recursive residual drifts; what is reported, and judged, is the true one
+        r_norm = _norm(systems, b - A(x))
+        allowed = target + _rounding(b) * size
+        return Solution(
+            x=x,
+            status=self._status(r_norm, allowed, step),
+            num_steps=step,
+            objective=torch.full_like(r_norm, torch.nan),
+            primal_residual=r_norm,
+            dual_residual=torch.full_like(r_norm, torch.nan),
+            duality_gap=torch.full_like(r_norm, torch.nan),
+            preconditioner=preconditioner_name(A),
+        )
+
+    def _steps(
+        self, A: LinearOperator, state: CGState, target: PerSystem, preconditioner: Preconditioner
+    ) -> tuple[Signal, int]:
+        systems, step = A.systems, 0
+        r_norm = _norm(systems, state.r)
         while step < self.max_steps:
             going = (r_norm > target) & (systems.inner(state.r, state.p) > state.floor)
             if not bool(going.any()):
@@ -186,19 +261,25 @@ class ConjugateGradient:
             state = _frozen_where(systems.spread(~going), state, new)
             r_norm = _norm(systems, state.r)
             step += 1
+        return state.x, step
 
-        # the recursive residual drifts; what is reported, and judged, is the true one
-        r_norm = _norm(systems, b - A(state.x))
-        rounding = 50 * torch.finfo(b.dtype).eps * size
-        return Solution(
-            x=state.x,
-            status=self._status(r_norm, target + rounding, step),
-            num_steps=step,
-            primal_residual=r_norm,
-            dual_residual=torch.full_like(r_norm, torch.nan),
-            duality_gap=torch.full_like(r_norm, torch.nan),
-            preconditioner=preconditioner_name(A),
-        )
+    @torch.no_grad()
+    def _inverse(self, A: LinearOperator, g: Signal, size: Signal) -> Signal:
+        """`A^-1 g`; where `A` is singular, of the part of `g` that it reaches."""
+        zero, norm, rounding = torch.zeros_like(g), partial(_norm, A.systems), _rounding(g)
+        # rounding may leave in g what A does not reach: to chase that would be to run away
+        size = (1 + rounding / self.rtol) * torch.maximum(norm(g), norm(size))
+        solution = self._iterate(A, g, zero, size)
+        ran_away = not bool((solution.primal_residual <= size / rounding**0.5).all())
+        if not ran_away and solution.status is not Status.STALLED:
+            return solution.x
+        # no A v equals g. CG keeps the part of its start that A does not see, so from D^-1 g
+        # towards zero it finds that part, in the metric D in which it also keeps a level
+        d = A.diagonal()
+        whole = jacobi(d)(g)
+        unseen = self._iterate(A, zero, whole, max(self.rtol, rounding / self.rtol) * norm(g)).x
+        seen = whole - unseen
+        return self._iterate(A, seen if d is None else d.to(g.dtype) * seen, zero, size).x
 
     def _status(self, r_norm: PerSystem, allowed: PerSystem, step: int) -> Status:
         if not bool(torch.isfinite(r_norm).all()):
@@ -212,6 +293,11 @@ def preconditioner_name(A: LinearOperator) -> str:
     """What a solve with `A` is preconditioned by, for the record."""
     known = A.diagonal() is not None
     return "jacobi" if known else "none: the operator does not know its diagonal"
+
+
+def _rounding(b: Signal) -> float:
+    """The relative residual that rounding leaves."""
+    return 50 * torch.finfo(b.dtype).eps
 
 
 def _norm(systems: Systems, r: Signal) -> PerSystem:

@@ -37,7 +37,7 @@ class Status(Enum):
     )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Solution:
     r"""The result of a plain solver.
 
@@ -45,6 +45,7 @@ class Solution:
         x: the restored signal.
         status: why the solver stopped; its value is a sentence.
         num_steps: steps taken.
+        objective: the value of the problem at `x`, per system; NaN for a linear solve.
         primal_residual: $\|b-Ax\|$ of a linear solve, or $\|Kx-z\|$ of ADMM, per system.
         dual_residual: $\rho\,\|K^\top W(z-z_{\mathrm{old}})\|$ of ADMM; NaN for a linear solve.
         duality_gap: an upper bound on objective minus optimum, per system; NaN where none is known.
@@ -55,13 +56,16 @@ class Solution:
         >>> from gsp_unroll import ConjugateGradient, Diagonal
         >>> A = Diagonal(torch.tensor([[2.0], [4.0]]))
         >>> solution = ConjugateGradient().solve(A, torch.tensor([[2.0], [2.0]]))
-        >>> solution.converged, solution.num_steps, solution.preconditioner
-        (True, 1, 'jacobi')
+        >>> solution
+        Solution(CONVERGED, num_steps=1, x of shape (2, 1), largest primal_residual 0)
+        >>> solution.converged, solution.preconditioner
+        (True, 'jacobi')
     """
 
     x: Signal
     status: Status
     num_steps: int
+    objective: PerSystem
     primal_residual: PerSystem
     dual_residual: PerSystem
     duality_gap: PerSystem
@@ -71,3 +75,15 @@ class Solution:
     def converged(self) -> bool:
         """True if the tolerance was met."""
         return self.status in (Status.CONVERGED, Status.CONVERGED_WITHOUT_BOUND)
+
+    def __repr__(self) -> str:
+        parts = [
+            self.status.name,
+            f"num_steps={self.num_steps}",
+            f"x of shape {tuple(self.x.shape)}",
+        ]
+        for name in ("objective", "duality_gap", "primal_residual"):
+            known = [v for v in getattr(self, name).flatten().tolist() if v == v]
+            if known:
+                parts.append(f"largest {name} {max(known):.3g}")
+        return f"{type(self).__name__}({', '.join(parts)})"

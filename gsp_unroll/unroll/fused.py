@@ -7,11 +7,11 @@ run as they are written. What a kernel computes is what `readable` computes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._typing import Signal
 from ..graph import Graph, Topology
@@ -24,7 +24,7 @@ from .linear_solve import BoundedMomentum, HeavyBall, LearnedSolve
 
 HARD: dict[type[DataTerm], bool] = {LeastSquares: False, Interpolation: True}
 NORM: dict[type[Prior], Norm] = {GLR: "none", GTV: "l1", VectorGTV: "l2"}
-SCALED: dict[type[LearnedSolve], bool] = {BoundedMomentum: True, HeavyBall: False}
+SCALED: dict[type[nn.Module], bool] = {BoundedMomentum: True, HeavyBall: False}
 
 
 def fused(
@@ -32,7 +32,7 @@ def fused(
     x0: Signal,
     priors: Sequence[Prior],
     rhos: Sequence[float | Tensor],
-    linear_solves: Sequence[LearnedSolve],
+    linear_solves: Iterable[nn.Module],
     heads: int | None,
 ) -> Signal | None:
     """The result of ADMM with these priors, penalties and solves, one of each per iteration, or of
@@ -46,16 +46,19 @@ def fused(
         linear_solves: its linear solve.
         heads: length of the head axis, or None.
     """
-    prior, kinds = priors[0], {type(s) for s in linear_solves}
+    solves = list(linear_solves)
+    prior, kinds = priors[0], {type(s) for s in solves}
     known = type(data) in HARD and type(prior) in NORM and len(kinds) == 1 and kinds <= set(SCALED)
     if torch.compiler.is_compiling() or not known or data.observed is None:
         return None
     assert isinstance(prior, GraphPrior)
-    same = all(type(p) is type(prior) and p.graph is prior.graph for p in priors)  # type: ignore[attr-defined]
+    same = all(type(p) is type(prior) and p.graph is prior.graph for p in priors)
     if not same or getattr(prior, "normalization", "none") != "none":
         return None
-    graph = prior.graph
-    steps = [_by_set(s, heads, graph.weight) for s in linear_solves]
+    graph, plan = prior.graph, prior.graph.topology.plan
+    if plan is None:
+        return None
+    steps = [_by_set(s, heads, graph.weight) for s in solves if isinstance(s, LearnedSolve)]
     strengths = [_per_set(p.strength, heads, graph.weight) for p in priors]
     penalties = [_per_set(rho, heads, graph.weight) for rho in rhos]
     if any(v is None for v in (*strengths, *penalties)):
@@ -68,7 +71,7 @@ def fused(
         w = w.expand(*torch.broadcast_shapes(w.shape[:-1], (heads,)), w.shape[-1])
     mask = data.observed
     block = Block(
-        plan=graph.topology.plan,
+        plan=plan,
         norm=NORM[type(prior)],
         hard=HARD[type(data)],
         scaled=SCALED[kinds.pop()],
@@ -97,7 +100,8 @@ def readable(topology: Topology, block: Block) -> Signal:
         for alpha, beta in zip(block.alpha.unbind(1), block.beta.unbind(1), strict=True)
     ]
     if block.norm == "none":
-        return solves[0](*data.system(GLR(graph, rho[0]).Q), block.x)
+        x: Signal = solves[0](*data.system(GLR(graph, rho[0]).Q), block.x)
+        return x
     kind = GTV if block.norm == "l1" else VectorGTV
     state = admm_start(kind(graph, lam[0]), block.x)
     for t, linear_solve in enumerate(solves):

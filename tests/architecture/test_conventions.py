@@ -349,13 +349,16 @@ def test_admm_goes_z_u_x_and_rho_u_is_the_multiplier(graph, x):
     assert bool((rho * new.u.abs() <= 0.3 + 1e-12).all())
 
 
-def test_the_default_penalty_is_ten_lam_over_the_range_of_the_observation(graph, x):
-    problem = Problem(LeastSquares(Identity(), x), GTV(graph, lam=0.2))
+@pytest.mark.parametrize(("term", "factor"), [(LeastSquares, 50), (Interpolation, 10)])
+def test_the_default_penalty_is_lam_over_the_range_of_the_observation(graph, x, term, factor):
+    H = SamplingMask(torch.tensor([True, False, True, True, False, False]))
+    problem = Problem(term(H, x), GTV(graph, lam=0.2))
     default = ADMM(max_steps=7).solve(problem).x
     for channel in range(2):
         y = x[:, channel : channel + 1]
-        rho = 10 * 0.2 / float(y.max() - y.min())
-        alone = Problem(LeastSquares(Identity(), y), GTV(graph, lam=0.2))
+        seen = y[H.mask]
+        rho = factor * 0.2 / float(seen.max() - seen.min())
+        alone = Problem(term(H, y), GTV(graph, lam=0.2))
         assert_close(default[:, channel : channel + 1], ADMM(rho, max_steps=7).solve(alone).x)
 
 

@@ -20,6 +20,7 @@ from gsp_unroll.graph import (
     radius_graph,
     to_pyg,
 )
+from gsp_unroll.graph.order import morton_order, rcm_order
 from tests.registries import edges
 
 PATH = path_graph(3)
@@ -91,6 +92,24 @@ MISTAKES = {
         "1 edges between two graphs",
         "inside one graph",
         "Leave out",
+    ),
+    "more graphs than counted": (
+        lambda: EdgeList(BOTH[:, :1], 3, torch.tensor([0, 0, 2]), num_graphs=2),
+        "graph number 2",
+        "0 to 1, since num_graphs=2",
+        "leave it out",
+    ),
+    "no graphs counted": (
+        lambda: EdgeList(edges(), 0, torch.zeros(0, dtype=LONG), num_graphs=0),
+        "num_graphs=0",
+        "at least 1",
+        "Set num_graphs",
+    ),
+    "graphs counted without a batch": (
+        lambda: EdgeList(BOTH[:, :1], 3, num_graphs=2),
+        "num_graphs=2 without batch",
+        "no num_graphs",
+        "Pass `batch`",
     ),
     # ---- Grid
     "grid without axes": (lambda: Grid((), ()), r"shape \(\)", "at least one axis", "height"),
@@ -300,6 +319,12 @@ MISTAKES = {
         r"\(5,\) of int64",
         "PyG Batch",
     ),
+    "negative graph number of points": (
+        lambda: knn_graph(POINTS, 2, batch=torch.tensor([0, 0, 0, 0, -1])),
+        "graph number -1",
+        "0 or more",
+        "Renumber",
+    ),
     "batch of points on another device": (
         lambda: radius_graph(POINTS, 1.0, batch=torch.zeros(5, dtype=LONG, device="meta")),
         "meta",
@@ -312,6 +337,38 @@ MISTAKES = {
         "radius=nan",
         "finite",
         "Set radius",
+    ),
+    # ---- orders of the nodes
+    "positions on four axes": (
+        lambda: morton_order(torch.rand(5, 4)),
+        r"shape \(5, 4\)",
+        "1 to 3 axes",
+        "Choose",
+    ),
+    "positions of integers": (lambda: morton_order(BOTH), "int64", "floating-point", "float"),
+    "position that is NaN": (
+        lambda: morton_order(torch.tensor([[0.0], [torch.nan]])),
+        "1 positions that are NaN",
+        "finite",
+        "Drop",
+    ),
+    "position at infinity": (
+        lambda: morton_order(torch.tensor([[0.0, torch.inf], [torch.inf, 1.0], [0.0, 0.0]])),
+        "2 positions",
+        "finite",
+        "Drop",
+    ),
+    "edges to order transposed": (
+        lambda: rcm_order(BOTH.T, 3),
+        r"shape \(4, 2\)",
+        r"\(2, edges\)",
+        "torch.stack",
+    ),
+    "edges to order out of range": (
+        lambda: rcm_order(BOTH, 2),
+        "nodes 0 and 2",
+        "0 to 1",
+        "num_nodes",
     ),
     # ---- product_graph
     "product of graph and topology": (
@@ -369,6 +426,12 @@ MISTAKES = {
         r"1 edges without their reverse, such as \(1, 2\)",
         "both directions",
         "to_undirected.*directed=True.*EdgeList",
+    ),
+    "only the way down listed": (
+        lambda: from_edge_index(BOTH[:, [0, 1, 3]]),
+        r"1 edges without their reverse, such as \(2, 1\)",
+        "both directions",
+        "to_undirected",
     ),
     "each edge listed once": (
         lambda: from_edge_index(BOTH[:, ::2]),
@@ -447,6 +510,18 @@ MISTAKES = {
         "infinite",
         "finite",
         "drop these edges",
+    ),
+    "more graphs of columns than counted": (
+        lambda: from_edge_index(BOTH[:, :2], batch=torch.tensor([0, 0, 3]), num_graphs=3),
+        "graph number 3",
+        "0 to 2, since num_graphs=3",
+        "leave it out",
+    ),
+    "directed column between graphs": (
+        lambda: from_edge_index(BOTH, batch=torch.tensor([0, 0, 1]), directed=True),
+        "2 edges between two graphs",
+        "inside one graph",
+        "Leave out",
     ),
     "column between graphs": (
         lambda: from_edge_index(BOTH, batch=torch.tensor([0, 0, 1])),

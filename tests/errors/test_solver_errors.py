@@ -118,6 +118,12 @@ MISTAKES = {
         "the edge weights, torch.float64",
         "Convert",
     ),
+    "a linear system of a prior that has none": (
+        lambda: Problem(EVERYWHERE, GTV(GRAPH)).system(),
+        "a problem with the prior GTV",
+        "GLR, the quadratic prior",
+        "Use ADMM",
+    ),
     # ---- start
     "start on other nodes": (
         lambda: start(EVERYWHERE, path_graph(5)),
@@ -132,6 +138,12 @@ MISTAKES = {
         "rtol=nan",
         "above 0",
         "Set rtol",
+    ),
+    "unknown kind of gradient": (
+        lambda: ConjugateGradient(gradient="exact"),
+        "gradient='exact'",
+        "'unrolled' or 'implicit'",
+        "converged solve",
     ),
     "right-hand side of NaN": (
         lambda: ConjugateGradient().solve(SYSTEM, spoiled(torch.nan)),

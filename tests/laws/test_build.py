@@ -18,8 +18,10 @@ from gsp_unroll.graph import (
     product_graph,
     radius_graph,
 )
+from gsp_unroll.graph import points as points_module
 from gsp_unroll.graph.convert import to_edge_list
-from tests.registries import DIRECTED, TOPOLOGIES, cloud
+from gsp_unroll.graph.order import morton_order, rcm_order
+from tests.registries import DIRECTED, TOPOLOGIES, cloud, edges
 
 FACTORS = {name: build for name, build in TOPOLOGIES.items() if "batch" not in name}
 
@@ -192,6 +194,51 @@ def test_building_twice_gives_the_same_edges_in_the_same_order():
         assert ((first[0] * 36 + first[1]).diff() > 0).all()
 
 
+def assert_obeys_the_rules(topology):
+    """What is built without a look is what the public door lets through, in the same order."""
+    batch, graphs = topology.batch, topology.num_graphs
+    checked = EdgeList(topology.edge_index, topology.num_nodes, batch, topology.directed, graphs)
+    assert vars(topology).keys() == vars(checked).keys()
+    assert topology.systems.num_graphs == checked.systems.num_graphs
+    assert topology.edge_index.is_contiguous()
+
+
+@settings(max_examples=30, deadline=None)
+@given(clouds, st.integers(1, 6), st.booleans())
+def test_builders_obey_the_rules_of_an_edge_list(points, k, batched):
+    batch = torch.arange(len(points)) * 5 % 3 if batched else None
+    for symmetrize in ("union", "mutual", None):
+        assert_obeys_the_rules(knn_graph(points, k, batch=batch, symmetrize=symmetrize))
+    assert_obeys_the_rules(radius_graph(points, 0.5, batch=batch))
+    with_time = product_graph(path_graph(2), radius_graph(points, 0.5))
+    assert_obeys_the_rules(with_time)
+    assert_obeys_the_rules(product_graph(path_graph(2, directed=True), with_time))
+
+
+@pytest.mark.parametrize("symmetrize", ["union", "mutual", None])
+def test_looking_up_some_points_at_a_time_changes_nothing(symmetrize, monkeypatch):
+    # a lattice of points, where most distances are equal and the choice is free
+    points = torch.cartesian_prod(*[torch.arange(7.0)] * 3)
+    whole = knn_graph(points, 5, symmetrize=symmetrize)
+    monkeypatch.setattr(points_module, "CHUNK", 50)
+    assert torch.equal(knn_graph(points, 5, symmetrize=symmetrize).edge_index, whole.edge_index)
+    monkeypatch.setattr(points_module, "MANY", 10)  # several threads
+    assert torch.equal(knn_graph(points, 5, symmetrize=symmetrize).edge_index, whole.edge_index)
+
+
+@pytest.mark.slow
+def test_rows_of_many_points_are_sorted_and_as_near_as_any():
+    points = cloud(200_000, 3)
+    graph = knn_graph(points, 8, symmetrize=None)
+    tail, head = graph.edge_index
+    assert torch.equal(head, torch.arange(200_000).repeat_interleave(8))
+    for node in range(0, 200_000, 20_011):
+        length = (points - points[node]).square().sum(-1)
+        length[node] = torch.inf
+        assert torch.equal(tail[8 * node : 8 * node + 8], length.topk(8, largest=False).indices)
+    assert_obeys_the_rules(knn_graph(points, 8))
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(1, 4))
 def test_graphs_of_a_batch_are_built_as_each_alone(batch, k):
@@ -314,3 +361,66 @@ def test_weights_of_a_product_are_differentiable():
 def test_a_product_of_grids_is_the_grid_of_more_axes():
     product = product_graph(path_graph(3), grid_graph((2, 4), neighbors=4))
     assert pairs(product) == pairs(grid_graph((3, 2, 4), neighbors=6))
+
+
+# ---- orders of the nodes --------------------------------------------------------------------
+
+
+def interleaved(cell, bits):
+    """The definition of Morton's code, bit by bit."""
+    axes = len(cell)
+    return sum((c >> b & 1) << (b * axes + a) for b in range(bits) for a, c in enumerate(cell))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_morton_order_sorts_by_bits_that_take_turns(axes, dtype):
+    cells = torch.randint(0, 2**8, (200, axes))
+    cells[0], cells[1] = 0, 2**8 - 1  # the range is known
+    perm = morton_order(cells.to(dtype) / 4 - 7)
+    # the cells of the function are finer, on the scale of 255 instead of 256: rounded down alike
+    fine = [[min(c * 2**31 // 255, 2**31 - 1) for c in cell] for cell in cells.tolist()]
+    fine = [[c >> 31 - min(31, 63 // axes) for c in cell] for cell in fine]
+    code = [interleaved(cell, 31) for cell in fine]
+    assert perm.tolist() == sorted(range(200), key=code.__getitem__)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 40), st.integers(1, 3), st.sampled_from([1e-320, 1.0, 1e308]))
+def test_morton_order_is_a_permutation_of_points_of_any_size(num_points, axes, scale):
+    points = (cloud(num_points, axes) - 0.5) * scale
+    perm = morton_order(points)
+    assert perm.dtype == torch.int64
+    assert perm.sort().values.tolist() == list(range(num_points))
+    assert morton_order(torch.zeros(num_points, axes)).tolist() == list(range(num_points))
+
+
+@settings(max_examples=40, deadline=None)
+@given(clouds, st.integers(1, 4))
+def test_rcm_order_is_a_permutation(points, k):
+    graph = knn_graph(points, k)
+    perm = rcm_order(graph.edge_index, graph.num_nodes + 2)  # two nodes without edges
+    assert perm.dtype == torch.int64
+    assert perm.sort().values.tolist() == list(range(graph.num_nodes + 2))
+    # neither directions nor copies change it
+    rows = torch.cat([graph.edge_index, graph.edge_index.flip(0)], 1)
+    assert torch.equal(rcm_order(rows.repeat(1, 3), graph.num_nodes + 2), perm)
+
+
+def test_rcm_order_of_a_graph_without_edges_or_nodes():
+    assert rcm_order(edges(), 3).sort().values.tolist() == [0, 1, 2]
+    assert rcm_order(edges(), 0).shape == (0,)
+
+
+def test_rcm_order_unravels_a_path():
+    shuffled = torch.randperm(50)
+    path = shuffled[path_graph(50).edge_index[:, :49]]
+    assert (rcm_order(path, 50).argsort()[path].diff(dim=0).abs() == 1).all()
+
+
+def test_orders_bring_neighbours_together():
+    points = cloud(3000, 3)
+    e = knn_graph(points, 8).edge_index
+    given = e.diff(dim=0).abs().double().mean()
+    for perm in (morton_order(points), rcm_order(e, 3000)):
+        assert perm.argsort()[e].diff(dim=0).abs().double().mean() < given / 4

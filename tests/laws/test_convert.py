@@ -14,6 +14,7 @@ from torch_geometric.utils import contains_self_loops, is_undirected, to_dense_a
 from gsp_unroll.graph import (
     EdgeList,
     Graph,
+    Topology,
     from_edge_index,
     from_pyg,
     grid_graph,
@@ -73,6 +74,33 @@ def test_an_edge_list_keeps_the_edges_and_their_order(graph):
 def test_an_edge_list_is_its_own_edge_list():
     topology = EdgeList(BOTH_WAYS[:, :2], 3)
     assert to_edge_list(topology) is topology
+
+
+def test_a_graph_of_an_edge_list_is_its_own_edge_list():
+    graph = Graph(EdgeList(BOTH_WAYS[:, :2], 3), torch.rand(2))
+    assert to_edge_list(graph).topology is graph.topology
+    assert to_edge_list(graph).weight is graph.weight
+
+
+def test_an_edge_list_of_any_structure_obeys_its_rules(graph):
+    listed = to_edge_list(graph.topology)
+    batch, graphs = listed.batch, listed.num_graphs
+    EdgeList(listed.edge_index, listed.num_nodes, batch, listed.directed, graphs)
+    assert listed.systems.num_graphs == graph.topology.systems.num_graphs
+
+
+class Careless(Topology):
+    """A structure from outside this package that stores an edge twice."""
+
+    num_nodes, num_edges, directed = 2, 2, False
+    edge_index = edges((0, 1), (1, 0))
+    lift = tail_sum = head_sum = None
+
+
+def test_a_structure_from_outside_is_looked_at():
+    for structure in (Careless(), Careless().both_directions()):
+        with pytest.raises(ValueError, match="1 duplicated edges"):
+            to_edge_list(structure)
 
 
 def test_batch_axes_of_weights_are_carried_to_the_edge_list():
@@ -161,6 +189,26 @@ def test_a_batch_keeps_graphs_without_edges_or_neighbours():
     batch = to_pyg(Graph(topology, torch.tensor([0.5])))
     assert batch.num_graphs == 3
     assert [part.num_edges for part in batch.to_data_list()] == [0, 0, 2]
+
+
+def test_a_batch_keeps_graphs_without_nodes_at_its_end():
+    nothing = Data(edge_index=edges(), num_nodes=0)
+    pair = Data(edge_index=edges((0, 1), (1, 0)), num_nodes=2)
+    batch = Batch.from_data_list([nothing, pair, nothing, pair, nothing, nothing])
+    graph = from_pyg(batch)
+    systems = graph.topology.systems
+    assert systems.num_graphs == graph.topology.num_graphs == 6
+    assert systems.total(torch.ones(4, 1)).flatten().tolist() == [0, 2, 0, 2, 0, 0]
+    again = graph.to_pyg(y=torch.arange(6.0))
+    assert again.num_graphs == 6
+    assert [part.num_nodes for part in again.to_data_list()] == [0, 2, 0, 2, 0, 0]
+    assert_same_graph(from_pyg(again), graph)
+    assert from_pyg(again).topology.systems.num_graphs == 6
+    # a batch vector alone does not tell
+    by_hand = Data(edge_index=batch.edge_index, batch=batch.batch, num_nodes=4)
+    assert from_pyg(by_hand).topology.systems.num_graphs == 4
+    read = from_edge_index(batch.edge_index, batch=batch.batch, num_graphs=5)
+    assert read.topology.systems.num_graphs == 5
 
 
 def test_a_data_loader_gives_graphs_that_equal_each_alone():
@@ -253,6 +301,31 @@ def test_duplicates_are_summed_in_each_direction(directed):
     assert weights_of(graph) == (forth | {(1, 0): 3.0, (2, 1): 4.0} if directed else forth)
     (gradient,) = torch.autograd.grad(graph.weight.sum(), w)
     assert gradient.tolist() == ([1.0] * 5 if directed else [0.5] * 5)
+
+
+def brute_from_edge_index(columns, w, directed):
+    """The graph by dictionaries: sums of each direction, then one edge for two directions."""
+    total = {}
+    for column, value in zip(map(tuple, columns.T.tolist()), w.tolist(), strict=True):
+        total[column] = total.get(column, 0.0) + value
+    return total if directed else {(i, j): v for (i, j), v in total.items() if i < j}
+
+
+@pytest.mark.parametrize("directed", [False, True])
+@pytest.mark.parametrize("in_order", [False, True])
+def test_columns_in_any_order_with_copies_are_read_as_by_hand(directed, in_order):
+    one_way = torch.randint(0, 40, (2, 300))
+    one_way = one_way[:, one_way[0] != one_way[1]]
+    columns = torch.cat([one_way, one_way.flip(0)], 1)
+    w = torch.randint(1, 9, (one_way.shape[1],)).double().repeat(2)  # whole numbers add exactly
+    order = columns[0].argsort() if in_order else torch.randperm(columns.shape[1])
+    columns, w = columns[:, order], w[order]
+    graph = from_edge_index(columns, w, 40, directed=directed, duplicates="sum")
+    assert weights_of(graph) == brute_from_edge_index(columns, w, directed)
+    key = graph.topology.edge_index[0] * 40 + graph.topology.edge_index[1]
+    assert (key.diff() > 0).all()
+    checked = EdgeList(graph.topology.edge_index, 40, directed=directed)
+    assert vars(graph.topology).keys() == vars(checked).keys()
 
 
 @pytest.mark.parametrize("directed", [False, True])

@@ -1,5 +1,6 @@
 """A kernel computes what the readable steps compute, whatever it is written in."""
 
+import pickle
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from gsp_unroll import (
     BoundedMomentum,
+    EdgeList,
     GLRUnroll,
     Graph,
     Grid,
@@ -20,10 +22,12 @@ from gsp_unroll import (
     VectorGTVUnroll,
     backend,
     grid_graph,
+    knn_graph,
     path_graph,
     show_backends,
 )
 from gsp_unroll.kernels import registry
+from gsp_unroll.kernels.plans import csr
 
 BACKENDS = [
     name for name in registry.BACKENDS if name != "reference" and registry.kernels().get(name)
@@ -43,6 +47,50 @@ LATTICES = {
     "volume": lambda: grid_graph((3, 4, 5), neighbors=26),
     "four axes": lambda: grid_graph((2, 3, 2, 4), window=3),
     "one way": lambda: Grid((3, 4), ((0, 1), (1, 0), (1, -1)), directed=True),
+}
+
+
+def from_pairs(*pairs, num_nodes, **details):
+    return EdgeList(torch.tensor(pairs).T, num_nodes, **details)
+
+
+def cloud(num_points, k=5, **details):
+    points = torch.Generator().manual_seed(num_points)
+    return knn_graph(torch.rand(num_points, 2, generator=points), k, **details)
+
+
+def as_edges(topology, shuffled=False):
+    """The same edges as a list, in an order of nodes and edges that tells nothing."""
+    edge_index, n = topology.edge_index[:, topology.edge_mask], topology.num_nodes
+    if shuffled:
+        draw = torch.Generator().manual_seed(n)
+        edge_index = torch.randperm(n, generator=draw)[edge_index]
+        edge_index = edge_index[:, torch.randperm(edge_index.shape[1], generator=draw)]
+    return EdgeList(edge_index, n)
+
+
+def random_regular(num_nodes, degree):
+    """Everyone `degree` steps further along as many random rings, at most."""
+    draw = torch.Generator().manual_seed(degree)
+    rings = [torch.randperm(num_nodes, generator=draw) for _ in range(degree // 2)]
+    ends = torch.stack([torch.stack([ring, ring.roll(1)]).sort(0).values for ring in rings], 1)
+    return EdgeList(ends.flatten(1).unique(dim=1), num_nodes)
+
+
+GRAPHS = {
+    "points": lambda: cloud(40),
+    "two parts and isolated nodes": lambda: from_pairs(
+        (1, 2), (4, 2), (5, 6), (9, 1), (6, 7), (7, 5), num_nodes=13
+    ),
+    "star": lambda: from_pairs(*((30, i) for i in range(60) if i != 30), num_nodes=60),
+    "batch": lambda: cloud(30, k=3, batch=torch.arange(30) // 7),
+    "one way": lambda: from_pairs(
+        (0, 1), (1, 0), (3, 1), (1, 4), (4, 3), num_nodes=6, directed=True
+    ),
+    "path": lambda: as_edges(path_graph(33)),
+    "tree": lambda: from_pairs(*((i, (i - 1) // 2) for i in range(1, 40)), num_nodes=40),
+    "random regular": lambda: random_regular(50, 6),
+    "shuffled image": lambda: as_edges(grid_graph((7, 8), window=3), shuffled=True),
 }
 LAYERS = {
     "glr": lambda solver, hard, heads: GLRUnroll(
@@ -116,13 +164,26 @@ def check(case, name, tolerance):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance * scale)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+def served(plan, operation="block"):
+    """The backends with a kernel for this kind of plan."""
+    key = (operation, plan, torch.float64, "cpu")
+    return [name for name in BACKENDS if key in registry.kernels()[name]]
+
+
+#: (topology, backend): a lattice by every backend, and a graph by those that know of any.
+IMAGE = [pytest.param(LATTICES["image"], name, id=f"image-{name}") for name in served("stencil")]
+POINTS = [pytest.param(GRAPHS["points"], name, id=f"points-{name}") for name in served("csr")]
+both_kinds = pytest.mark.parametrize(("build", "name"), IMAGE + POINTS)
+by_native = pytest.mark.skipif(not served("csr"), reason="no compiled kernel")
+
+
+@both_kinds
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("hard", [False, True], ids=["soft", "hard"])
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("kind", LAYERS)
-def test_a_kernel_equals_the_steps(kind, solver, hard, dtype, name):
-    case = Case(kind, LATTICES["image"](), solver=solver, hard=hard, dtype=dtype)
+def test_a_kernel_equals_the_steps(kind, solver, hard, dtype, build, name):
+    case = Case(kind, build(), solver=solver, hard=hard, dtype=dtype)
     check(case, name, DTYPES[dtype])
 
 
@@ -133,56 +194,94 @@ def test_on_every_lattice(kind, lattice, name):
     check(Case(kind, LATTICES[lattice](), hard=len(lattice) % 2 == 0), name, 1e-12)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", served("csr"))
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("kind", LAYERS)
+def test_on_every_graph(kind, graph, name):
+    check(Case(kind, GRAPHS[graph](), hard=len(graph) % 2 == 0), name, 1e-12)
+
+
+@both_kinds
 @pytest.mark.parametrize("channels", [1, 2, 4, 5, 9])
 @pytest.mark.parametrize("kind", LAYERS)
-def test_with_any_number_of_channels(kind, channels, name):
-    check(Case(kind, LATTICES["image"](), channels=channels), name, 1e-12)
+def test_with_any_number_of_channels(kind, channels, build, name):
+    check(Case(kind, build(), channels=channels), name, 1e-12)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@both_kinds
 @pytest.mark.parametrize("heads", [None, 1, 3])
 @pytest.mark.parametrize("batch", [(), (1,), (2, 2), (0,)], ids=str)
-def test_with_any_batch_and_heads(batch, heads, name):
-    check(Case("gtv", LATTICES["image"](), batch=batch, heads=heads, mask_axes=1), name, 1e-12)
+def test_with_any_batch_and_heads(batch, heads, build, name):
+    check(Case("gtv", build(), batch=batch, heads=heads, mask_axes=1), name, 1e-12)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@both_kinds
 @pytest.mark.parametrize("kind", LAYERS)
-def test_weights_shared_by_a_batch(kind, name):
-    case = Case(kind, LATTICES["image"](), heads=None)
+def test_weights_shared_by_a_batch(kind, build, name):
+    case = Case(kind, build(), heads=None)
     y, x0, w = case.inputs
     shared = w.detach()[0].requires_grad_()
     case.inputs = (y, x0, shared)
     check(case, name, 1e-12)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+SMALL = {
+    "stencil": lambda: grid_graph((2, 3), window=3),
+    "csr": lambda: from_pairs((0, 1), (3, 0), (1, 3), (2, 3), (4, 2), num_nodes=6),
+}
+
+
+@pytest.mark.parametrize(("plan", "name"), [(p, name) for p in SMALL for name in served(p)])
 @pytest.mark.parametrize("hard", [False, True], ids=["soft", "hard"])
 @pytest.mark.parametrize("kind", LAYERS)
-def test_derivatives_of_both_orders(kind, hard, name):
-    case = Case(kind, grid_graph((2, 3), window=3), hard=hard, heads=None, channels=2, batch=())
+def test_derivatives_of_both_orders(kind, hard, plan, name):
+    case = Case(kind, SMALL[plan](), hard=hard, heads=None, channels=2, batch=())
     with backend(name):
         assert gradcheck(case, case.inputs)
         assert gradgradcheck(case, case.inputs)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("kind", LAYERS)
-def test_bitwise_equal_for_any_number_of_threads(kind, dtype, name):
-    case = Case(kind, grid_graph((17, 19), window=5), dtype=dtype, batch=(3,))
+def for_any_number_of_threads(compute):
+    """What `compute` returns, a list of tensors, after a check that threads do not change it."""
     before = torch.get_num_threads()
     try:
         results = []
         for threads in (1, 2, 3, 2):
             torch.set_num_threads(threads)
-            x, gradients = case.value_and_gradients(name)
-            results.append([x, *(g for g in gradients if g is not None)])
+            results.append(compute())
     finally:
         torch.set_num_threads(before)
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+    return results[0]
+
+
+#: Planes for the threads to share, and one plane with rows enough to be shared.
+SHARED = {
+    "stencil": lambda: {"topology": grid_graph((17, 19), window=5), "batch": (3,)},
+    "csr": lambda: {"topology": cloud(60), "batch": (3,)},
+    "csr, one plane": lambda: {
+        "topology": random_regular(3500, 20),
+        "batch": (),
+        "heads": None,
+        "channels": 2,
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("shared", "name"), [(s, name) for s in SHARED for name in served(s.split(",")[0])]
+)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("kind", LAYERS)
+def test_bitwise_equal_for_any_number_of_threads(kind, dtype, shared, name):
+    case = Case(kind, **SHARED[shared](), dtype=dtype)
+
+    def compute():
+        x, gradients = case.value_and_gradients(name)
+        return [x, *(g for g in gradients if g is not None)]
+
+    for_any_number_of_threads(compute)
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -212,6 +311,30 @@ def test_a_nan_stays_within_reach(kind, hard, width, name):
     assert torch.equal(dirty.reshape(25, width, 2)[far], clean.reshape(25, width, 2)[far])
 
 
+@pytest.mark.parametrize("name", served("csr"))
+@pytest.mark.parametrize("hard", [False, True], ids=["soft", "hard"])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_nan_stays_within_reach_on_a_graph(kind, hard, name):
+    """Two iterations of a gradient and three products reach 8 nodes along a path, and no further
+    whatever stands beside them in memory."""
+    place = torch.randperm(40, generator=torch.Generator().manual_seed(1))
+    topology = EdgeList(place[torch.stack([torch.arange(39), torch.arange(1, 40)])], 40)
+    case = Case(kind, topology, hard=hard, channels=3, heads=None, batch=())
+    case.layer = {"glr": GLRUnroll(3, mu=None if hard else 1.0)}.get(
+        kind,
+        (GTVUnroll if kind == "gtv" else VectorGTVUnroll)(2, 3, rho=None if hard else 1.0),
+    ).double()
+    y, x0, w = (t.detach().clone() for t in case.inputs)
+    case.mask[place[20]] = True
+    with backend(name):
+        clean = case(y, x0, w)
+        y[place[20]], x0[place[20]] = torch.nan, torch.nan
+        dirty = case(y, x0, w)
+    far = place[(torch.arange(40) - 20).abs() > 2 * (1 + 3)]
+    assert torch.equal(dirty[far], clean[far])
+    assert dirty[place[20]].isnan().all()
+
+
 @pytest.mark.parametrize("name", BACKENDS)
 def test_padded_slots_are_neither_read_nor_written(name):
     topology = grid_graph((4, 5), window=5)
@@ -223,6 +346,137 @@ def test_padded_slots_are_neither_read_nor_written(name):
         (g,) = torch.autograd.grad(x, dirty, case.g)
     assert torch.equal(clean, x)
     assert torch.equal(g[~topology.edge_mask], torch.zeros_like(g[~topology.edge_mask]))
+
+
+# ---- single products on any graph ---------------------------------------------------------------
+
+
+def products(topology, w, x, g):
+    """`L x` and the edge energy by the kernels and by the readable steps."""
+    plan = topology.plan
+    kernels = [registry.find(name, plan, x) for name in ("laplacian", "edge_energy")]
+    ours = kernels[0](plan, w, x), kernels[1](plan, x, g)
+    return ours, (topology._laplacian(w, x), topology._edge_energy(x, g))
+
+
+def drawn(topology, batch=(), channels=3, dtype=torch.float64):
+    """Weights and two signals."""
+    torch.manual_seed(topology.num_nodes + channels)
+    n, m = topology.num_nodes, topology.num_edges
+    x, g = torch.randn(2, *batch, n, channels, dtype=dtype)
+    return torch.rand(*batch, m, dtype=dtype), x, g
+
+
+@by_native
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_products_equal_the_steps(graph, dtype):
+    topology = GRAPHS[graph]()
+    ours, theirs = products(topology, *drawn(topology, (2,), dtype=dtype))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=DTYPES[dtype], atol=DTYPES[dtype])
+
+
+@by_native
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("channels", [*range(1, 10), 12, 17, 32])
+def test_products_of_any_number_of_channels(channels, dtype):
+    topology = GRAPHS["points"]()
+    ours, theirs = products(topology, *drawn(topology, channels=channels, dtype=dtype))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=DTYPES[dtype], atol=DTYPES[dtype])
+
+
+@by_native
+@pytest.mark.parametrize("batch", [(), (1,), (2, 3), (0,)], ids=str)
+def test_products_of_any_batch_and_memory_layout(batch):
+    topology = GRAPHS["tree"]()
+    w, x, g = drawn(topology, batch)
+    layouts = {
+        "in a row": (w, x, g),
+        "channels apart": (w, x.mT.contiguous().mT, g),
+        "every other number": (w.repeat_interleave(2, -1)[..., ::2], x, g),
+    }
+    if batch:
+        layouts["one for the batch"] = (w[:1].expand_as(w), x, g[:1].expand_as(g))
+    for of in layouts.values():
+        ours, theirs = products(topology, *of)
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+            assert a.is_contiguous()
+
+
+@by_native
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("batch", [(), (5,)], ids=str)
+def test_products_are_bitwise_equal_for_any_number_of_threads(batch, dtype):
+    topology = random_regular(3500, 20)
+    of = drawn(topology, batch, dtype=dtype)
+    for_any_number_of_threads(lambda: products(topology, *of)[0])
+
+
+@by_native
+@pytest.mark.parametrize("channels", [1, 3, 8])
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_a_nan_stays_within_a_hop_of_a_product(graph, channels):
+    topology = GRAPHS[graph]()
+    w, x, g = drawn(topology, channels=channels)
+    clean, _ = products(topology, w, x, g)
+    x[1, 0] = torch.nan
+    dirty, _ = products(topology, w, x, g)
+    touched = (topology.edge_index == 1).any(0)
+    hop = torch.zeros(topology.num_nodes, dtype=torch.bool)
+    hop[topology.edge_index[:, touched].flatten()] = True
+    assert torch.equal(dirty[0][:, 0].isnan(), hop)
+    assert torch.equal(dirty[0][~hop], clean[0][~hop])
+    assert torch.equal(dirty[0][:, 1:], clean[0][:, 1:])
+    assert torch.equal(dirty[1].isnan(), touched)
+    assert torch.equal(dirty[1][~touched], clean[1][~touched])
+
+
+@by_native
+def test_a_product_is_differentiable_twice():
+    topology = SMALL["csr"]()
+    w, x, _ = (t.requires_grad_() for t in drawn(topology, channels=2))
+    assert gradcheck(topology.laplacian, (w, x))
+    assert gradgradcheck(topology.laplacian, (w, x))
+
+
+# ---- the plan of a graph ------------------------------------------------------------------------
+
+
+@by_native
+@pytest.mark.parametrize("kind", LAYERS)
+def test_an_order_of_its_own_changes_nothing(kind):
+    """A path whose nodes are so far apart that the plan renumbers them."""
+    topology = as_edges(path_graph(30_000), shuffled=True)
+    check(Case(kind, topology, heads=None, batch=(), channels=1), "native", 1e-12)
+    order, start, later, neighbour, edge = topology.plan.tables
+    assert torch.equal(order.sort().values, torch.arange(30_000, dtype=torch.int32))
+    row = torch.arange(30_000).repeat_interleave(start.diff())
+    assert (neighbour - row).abs().float().mean() < 300
+    assert torch.equal(neighbour > row, torch.arange(2 * 29_999) >= later[row])
+    ends = torch.stack([order[row], order[neighbour.long()]]).sort(0).values
+    assert torch.equal(ends.long(), topology.edge_index.sort(0).values[:, edge.long()])
+
+
+def test_a_plan_is_found_once_and_not_saved():
+    topology = cloud(20)
+    assert topology.plan is topology.plan
+    assert topology.plan.tables is topology.plan.tables
+    small = len(pickle.dumps(cloud(20)))
+    assert len(pickle.dumps(topology)) < small + 500
+    assert torch.equal(pickle.loads(pickle.dumps(topology)).plan.tables[4], topology.plan.tables[4])
+
+
+def test_no_plan_without_edges_or_beyond_32_bits():
+    edge = torch.tensor([[0], [1]])
+    assert csr(edge, 2) is not None
+    assert EdgeList(edge[:, :0], 3).plan is None
+    assert EdgeList(edge[:, :0], 0).plan is None
+    assert csr(edge, 2**31) is None
+    assert csr(edge.expand(2, 2**30), 2) is None
+    assert csr(edge.to("meta"), 2) is None
 
 
 def test_nothing_is_stored_for_the_backward_pass_but_the_inputs():

@@ -7,9 +7,17 @@ import pytest
 import torch
 from torch_geometric.nn import MessagePassing
 
-from gsp_unroll.graph import Graph, Grid, grid_graph, knn_graph, path_graph
+from gsp_unroll.graph import (
+    EdgeList,
+    Graph,
+    Grid,
+    Systems,
+    grid_graph,
+    knn_graph,
+    path_graph,
+)
 from gsp_unroll.graph.convert import to_edge_list
-from tests.registries import TOPOLOGIES, UNDIRECTED, cloud
+from tests.registries import TOPOLOGIES, UNDIRECTED, cloud, edges
 
 CHANNELS = 2
 
@@ -94,6 +102,43 @@ def test_moving_to_the_same_device_changes_nothing(topology):
     assert (moved.num_nodes, moved.directed) == (topology.num_nodes, topology.directed)
     x = signal(topology)
     assert torch.equal(moved.systems.inner(x, x), topology.systems.inner(x, x))
+
+
+@pytest.mark.parametrize("directed", [False, True])
+def test_the_order_of_edges_is_that_given(directed):
+    columns = torch.randint(0, 30, (2, 400))
+    columns = columns[:, columns[0] < columns[1]].unique(dim=1)
+    assert torch.equal(EdgeList(columns, 30, directed=directed).edge_index, columns)  # sorted
+    shuffled = columns[:, torch.randperm(columns.shape[1])]
+    given = shuffled.clone()
+    topology = EdgeList(given, 30, directed=directed)
+    assert topology.edge_index is given
+    assert torch.equal(given, shuffled)
+    back = topology.reversed()
+    assert torch.equal(back.edge_index, shuffled.flip(0))
+    assert back.directed == directed
+
+
+def test_graphs_without_nodes_at_the_end_are_counted_on_request():
+    batch = torch.tensor([0, 0, 2])
+    counted = EdgeList(edges((0, 1)), 3, batch, num_graphs=5)
+    assert EdgeList(edges((0, 1)), 3, batch).systems.num_graphs == 3
+    for topology in (counted, counted.reversed(), counted.to("cpu"), counted.both_directions()):
+        assert topology.systems.num_graphs == 5
+        inner = topology.systems.inner(torch.ones(3, 2), torch.ones(3, 2))
+        assert inner.tolist() == [[2.0] * 2, [0.0] * 2, [1.0] * 2, [0.0] * 2, [0.0] * 2]
+    assert to_edge_list(counted.both_directions()).num_graphs == 5
+    nobody = EdgeList(edges(), 0, torch.zeros(0, dtype=torch.int64), num_graphs=2)
+    assert nobody.systems.total(torch.zeros(0, 1)).tolist() == [[0.0], [0.0]]
+    assert EdgeList(edges(), 2, num_graphs=1).systems.num_graphs == 1
+
+
+def test_joined_systems_count_all_graphs_that_either_knows():
+    batch = torch.tensor([0, 0, 2])
+    few, many = Systems(batch, 3), Systems(batch.clone(), 5, couples_channels=True)
+    for joined in (few.joined(many), many.joined(few)):
+        assert (joined.num_graphs, joined.couples_channels) == (5, True)
+    assert few.joined(Systems()).num_graphs == Systems().joined(few).num_graphs == 3
 
 
 # ---- adjointness ----------------------------------------------------------------------------

@@ -414,9 +414,8 @@ def test_the_layer_is_the_plain_solver(kind, prior, rho):
         lam = layer.log_lam[0].exp().item()
         states = list(layer.iterates(data, graph))
     tight = ConjugateGradient(1e-13)
-    solution = ADMM(penalty, rtol=1e-300, max_steps=9, linear_solver=tight).solve(
-        Problem(data, prior(graph, lam))
-    )
+    admm = ADMM(penalty, rtol=1e-300, max_steps=9, relaxation=1.0, linear_solver=tight)
+    solution = admm.solve(Problem(data, prior(graph, lam)))
     close(states[-1].x, solution.x, 1e-8)
     state = admm_start(prior(graph, lam), data.feasible(y))
     state = state._replace(**states[0]._asdict())

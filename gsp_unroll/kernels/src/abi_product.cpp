@@ -43,6 +43,24 @@ int energy(const Lattice* lattice, const Operand<T>* x, const Operand<T>* z, T* 
   return 0;
 }
 
+template <class T>
+int incident_sum(const Lattice* lattice, const T* z, T* y, int64_t planes, int64_t N, int threads) {
+  const Layout<T> g(*lattice);
+  for_rows(g, planes, g.K, threads, [&](long p, long row) {
+    incident_sum_row(g, z + p * g.K * N, y + p * N, N, row);
+  });
+  return 0;
+}
+
+template <class T>
+int ends_sum(const Lattice* lattice, const T* x, T* z, int64_t planes, int64_t N, int threads) {
+  const Layout<T> g(*lattice);
+  for_rows(g, planes, g.K, threads, [&](long p, long row) {
+    ends_sum_row(g, x + p * N, z + p * g.K * N, N, row);
+  });
+  return 0;
+}
+
 }  // namespace gsp
 
 #define GSP_PRODUCT(type, T)                                                                      \
@@ -55,6 +73,14 @@ int energy(const Lattice* lattice, const Operand<T>* x, const Operand<T>* z, T* 
       const gsp::Lattice* g, const gsp::Operand<T>* x, const gsp::Operand<T>* z, T* e, int64_t C, \
       int64_t planes, int64_t N, int threads) {                                                   \
     return gsp::energy<T>(g, x, z, e, C, planes, N, threads);                                     \
+  }                                                                                               \
+  extern "C" __attribute__((visibility("default"))) int gsp_incident_sum_##type(                  \
+      const gsp::Lattice* g, const T* z, T* y, int64_t planes, int64_t N, int threads) {          \
+    return gsp::incident_sum<T>(g, z, y, planes, N, threads);                                     \
+  }                                                                                               \
+  extern "C" __attribute__((visibility("default"))) int gsp_ends_sum_##type(                      \
+      const gsp::Lattice* g, const T* x, T* z, int64_t planes, int64_t N, int threads) {          \
+    return gsp::ends_sum<T>(g, x, z, planes, N, threads);                                         \
   }
 
 GSP_PRODUCT(float32, float)

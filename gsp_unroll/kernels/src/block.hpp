@@ -38,7 +38,7 @@ template <class T> struct Block {
   Coefficients<T> k;
   // signals of one plane: start (becomes the result), observation, mask; degree; weights
   T *x, *y, *m, *d, *w;
-  T *r, *inv, *ring, *scale;
+  T *r, *inv, *ring, *scale, *zero_u, *spare_u;
   // per offset: where the neighbour stands in a signal, the slot of the edge that arrives from the
   // other side, and the ring row that holds it
   std::vector<long> head, arriving;
@@ -50,6 +50,10 @@ template <class T> struct Block {
   long edge(long row, long off) const { return (row * g.K + off) * g.stride; }
   long edge(long row, long off, long c) const { return ((row * g.K + off) * C() + c) * g.stride; }
   // the last lag + 1 rows of an edge signal
+  // A dual that is zero, and one that nobody will read, is one row for all rows: it stays in cache.
+  template <class U> U* u_row(U* u, long row, long c0 = 0) const {
+    return u + (u == zero_u || u == spare_u ? c0 * g.stride : edge(row, 0, c0));
+  }
   T* ring_row(long row) const {
     return ring + ((row + g.lag) % (g.lag + 1)) * g.K * C() * g.stride;
   }
@@ -103,12 +107,13 @@ template <class T> void scaling_row(const Block<T>& b, T rho, long row) {
 
 // For the norm across channels: what u is scaled by on every edge that leaves `row`.
 template <class T> void group_scale_row(const Block<T>& b, const T* u, T tau, T ratio, long row) {
+  u = b.u_row(u, row);
   for (long o = 0; o < b.g.K; o++)
     for (long v = 0, i = 0; v < b.g.vectors; v++, i += lanes<T>) {
       Vec<T> square = {};
       for (long c = 0; c < b.C(); c++) {
         const T* x = b.x + b.at(row, c) + i;
-        const Vec<T> t = load(x + b.head[o]) - load(x) + ratio * load(u + b.edge(row, o, c) + i);
+        const Vec<T> t = load(x + b.head[o]) - load(x) + ratio * load(u + (o * b.C() + c) * b.g.stride + i);
         square += t * t;
       }
       Vec<T> s;
@@ -126,8 +131,8 @@ void edge_row(const Block<T>& b, const T* u_in, T* u_out, T tau, T ratio, long r
   const long* head = b.head.data();
   const T *x = b.x + b.at(row, c0), *w = b.w + b.edge(row, 0), *scale = b.scale;
   T *ring = b.ring_row(row) + c0 * S, *r = b.r + b.at(row, c0);
-  u_in += b.edge(row, 0, c0);
-  u_out += b.edge(row, 0, c0);
+  u_in = b.u_row(u_in, row, c0);
+  u_out = b.u_row(u_out, row, c0);
   Mask<T> inside = first<T>(lanes<T>);
   for (long v = 0, i = 0; v <= last; v++, i += lanes<T>) {
     if (v == last) inside = b.g.tail;
@@ -197,17 +202,22 @@ template <int G, int U, class T>
 inline void neighbour_sum(const Block<T>& b, const T* p, const T* w, Vec<T> (&sum)[U][G]) {
   const long S = b.g.stride, K = b.g.K;
   const long *head = b.head.data(), *arriving = b.arriving.data();
+  // one base for each channel: a neighbour is then one index for all of them
+  const T* channel[G];
+  for (int c = 0; c < G; c++) channel[c] = p + c * S;
   Vec<T> from_later[U][G] = {}, from_earlier[U][G] = {};
-  for (long o = 0; o < K; o++) {
-    const T *later = p + head[o], *earlier = p - head[o];
+  const T* leaving = w;
+  for (long o = 0; o < K; o++, leaving += S) {
+    const long h = head[o], a = arriving[o];
     for (int u = 0; u < U; u++) {
-      const Vec<T> forth = load(w + o * S + u * lanes<T>);
-      for (int c = 0; c < G; c++) from_later[u][c] += forth * load(later + c * S + u * lanes<T>);
+      const Vec<T> forth = load(leaving + u * lanes<T>);
+      for (int c = 0; c < G; c++)
+        from_later[u][c] += forth * load(channel[c] + h + u * lanes<T>);
     }
     for (int u = 0; u < U; u++) {
-      const Vec<T> back = load(w + arriving[o] + u * lanes<T>);
+      const Vec<T> back = load(w + a + u * lanes<T>);
       for (int c = 0; c < G; c++)
-        from_earlier[u][c] += back * load(earlier + c * S + u * lanes<T>);
+        from_earlier[u][c] += back * load(channel[c] - h + u * lanes<T>);
     }
   }
   for (int u = 0; u < U; u++)
@@ -301,6 +311,10 @@ Block<T> open_block(const Layout<T>& g, const Options& o, const Coefficients<T>&
   b.r = of.rows(C), b.inv = of.rows(C);
   b.ring = of.space.template take<T>(b.ring_size()) + g.margin();
   b.scale = of.space.template take<T>(2 * g.K * g.stride);
+  const size_t edge_row = g.K * C * g.stride;
+  b.zero_u = of.space.template take<T>(edge_row);
+  b.spare_u = of.space.template take<T>(edge_row);
+  std::memset(b.zero_u, 0, edge_row * sizeof(T));
   b.ring_from.resize(g.K);
   for (long off = 0; off < g.K; off++) {
     b.head.push_back(g.dr[off] * C * g.stride + g.dx[off]);
@@ -314,7 +328,8 @@ template <class T> size_t block_bytes(const Layout<T>& g, const Options& o) {
   return 5 * Workspace::bytes_for<T>(g.size(C)) + Workspace::bytes_for<T>(g.size(1)) +
          Workspace::bytes_for<T>(g.size(g.K)) +
          Workspace::bytes_for<T>((g.lag + 1) * g.K * C * g.stride + 2 * g.margin()) +
-         Workspace::bytes_for<T>(2 * g.K * g.stride);
+         Workspace::bytes_for<T>(2 * g.K * g.stride) +
+         2 * Workspace::bytes_for<T>(g.K * C * g.stride);
 }
 
 template <class T> struct Inputs {
@@ -334,7 +349,7 @@ template <int NORM, class T>
 void forward_plane(const Layout<T>& g, const Options& o, const Coefficients<T>& k,
                    const Inputs<T>& in, const Operand<T>& out, long p, long N) {
   Workspace& space = workspace();
-  const long edges = NORM == NONE ? 0 : g.K * o.channels;
+  const long edges = o.iterations > 1 ? g.K * o.channels : 0, last = o.iterations - 1;
   space.reserve(block_bytes(g, o) + 2 * Workspace::bytes_for<T>(g.size(o.channels)) +
                 Workspace::bytes_for<T>(g.size(edges)));
   Planes<T> of{g, space};
@@ -343,7 +358,8 @@ void forward_plane(const Layout<T>& g, const Options& o, const Coefficients<T>& 
   T* u = of.rows(edges);
   read_plane(b, in, p, N);
   for (long t = 0; t < o.iterations; t++)
-    iterate<NORM>(b, t, u, u, [&](long j) { return direction[j % 2]; });
+    iterate<NORM>(b, t, t ? u : b.zero_u, t < last ? u : b.spare_u,
+                  [&](long j) { return direction[j % 2]; });
   write_signal(g, b.x, p, o.channels, out);
   space.release();
 }

@@ -14,26 +14,22 @@
 
 namespace gsp {
 
-// Gradients of one plane in padded storage; `*_in` and `*_out` of g_r change places at every step.
+// Gradients of one plane in padded storage.
 template <class T> struct Reverse {
-  T *x, *y, *p, *r_in, *r_out, *u, *w, *degree;
+  T *x, *y, *p, *r[2], *w, *degree;
+  const T* u_in;
+  T* u_out;
   // sums over the plane, of one iteration
-  Sum<T> tau, rho, ratio, alpha, beta;
+  Sum<T> tau, rho, ratio;
+  std::vector<Sum<T>> alpha, beta;
 };
-
-// g_D, by node: into the gradient of the degree, and of rho.
-template <class T>
-inline void scaling_gradient(const Block<T>& b, Reverse<T>& g, Vec<T> by_D, T rho, long row,
-                             long i) {
-  T* degree = g.degree + row * b.g.stride + i;
-  store(degree, load(degree) + rho * by_D);
-  g.rho.add(by_D * load(b.d + row * b.g.stride + i));
-}
 
 // The last move of an iteration, x += alpha p.
 template <class T>
-void last_move_reverse_row(const Block<T>& b, Reverse<T>& g, const T* p, const T* p_before, T rho,
-                           T alpha, T beta_before, long row) {
+void last_move_reverse_row(const Block<T>& b, Reverse<T>& g, T* g_r, const T* p, const T* p_before,
+                           T rho, T alpha, T beta_before, long j, long row) {
+  const long S = b.g.stride;
+  Vec<T> by_alpha = {}, by_rho = {};
   for (long v = 0, i = 0; v < b.g.vectors; v++, i += lanes<T>) {
     Vec<T> by_D = {};
     for (long c = 0; c < b.C(); c++) {
@@ -42,22 +38,26 @@ void last_move_reverse_row(const Block<T>& b, Reverse<T>& g, const T* p, const T
       const Vec<T> inv = load(b.inv + a);
       const Vec<T> z = p_before ? here - beta_before * load(p_before + a) : here;
       by_D -= inv * z * g_p;
-      g.alpha.add(g_x * here);
+      by_alpha += g_x * here;
       store(g.p + a, g_p);
-      store(g.r_out + a, inv * g_p);
+      store(g_r + a, inv * g_p);
     }
-    if (b.o.scaled) scaling_gradient(b, g, by_D, rho, row, i);
+    by_rho += by_D * load(b.d + row * S + i);
+    store(g.degree + row * S + i, load(g.degree + row * S + i) + rho * by_D);
   }
+  g.alpha[j].add_row(by_alpha);
+  if (b.o.scaled) g.rho.add_row(by_rho);
 }
 
 // One step of the linear solve in reverse. Every group of channels adds its part of g_w.
 template <int G, class T>
-void cg_reverse_row(const Block<T>& b, Reverse<T>& g, const T* p, const T* p_before, T rho, T alpha,
-                    T beta, T beta_before, long row, long c0) {
+void cg_reverse_row(const Block<T>& b, Reverse<T>& g, const T* r_in, T* r_out, const T* p,
+                    const T* p_before, T rho, T alpha, T beta, T beta_before, long j, long row,
+                    long c0) {
   const long S = b.g.stride, K = b.g.K, last = b.g.vectors - 1, a0 = b.at(row, c0);
   const long *head = b.head.data(), *arriving = b.arriving.data();
-  const T *w = b.w + b.edge(row, 0), *gr = g.r_in + a0, *pr = p + a0, *d_row = b.d + row * S;
-  T* g_w = g.w + b.edge(row, 0);
+  const T *w = b.w + b.edge(row, 0), *gr = r_in + a0, *pr = p + a0, *d_row = b.d + row * S;
+  T *g_w = g.w + b.edge(row, 0), *g_degree = g.degree + row * S;
   Vec<T> by_rho = {}, by_alpha = {}, by_beta = {};
   const Vec<T> step = fill<T>(-alpha * rho);
   for (long v = 0, i = 0; v <= last; v++, i += lanes<T>) {
@@ -96,29 +96,34 @@ void cg_reverse_row(const Block<T>& b, Reverse<T>& g, const T* p, const T* p_bef
       Vec<T> g_r = gr_here[c] + inv * g_p;
       if (v == last) g_r = only<T>(b.g.tail, g_r);
       store(g.p + a, g_p);
-      store(g.r_out + a, g_r);
+      store(r_out + a, g_r);
     }
-    if (b.o.scaled) scaling_gradient(b, g, by_D, rho, row, i);
+    if (b.o.scaled) {
+      by_rho += by_D * d;
+      store(g_degree + i, load(g_degree + i) + rho * by_D);
+    }
   }
-  g.rho.add(by_rho);
-  g.alpha.add(by_alpha);
-  g.beta.add(by_beta);
+  g.rho.add_row(by_rho);
+  g.alpha[j].add_row(by_alpha);
+  g.beta[j].add_row(by_beta);
 }
 
 // For the norm across channels: s as in the forward pass, and k with g_t = s (g_u' - k t).
 template <class T>
-void group_reverse_row(const Block<T>& b, Reverse<T>& g, const T* x, const T* u, T tau, T rho,
-                       T ratio, long row) {
+void group_reverse_row(const Block<T>& b, Reverse<T>& g, const T* g_r, const T* x, const T* u, T tau,
+                       T rho, T ratio, long row) {
+  const T* g_u = b.u_row(g.u_in, row);
+  u = b.u_row(u, row);
   for (long o = 0; o < b.g.K; o++)
     for (long v = 0, i = 0; v < b.g.vectors; v++, i += lanes<T>) {
       const Vec<T> w = load(b.w + b.edge(row, o) + i);
       Vec<T> square = {}, dot = {};
       for (long c = 0; c < b.C(); c++) {
-        const long a = b.at(row, c) + i, h = b.head[o], e = b.edge(row, o, c) + i;
+        const long a = b.at(row, c) + i, h = b.head[o], e = (o * b.C() + c) * b.g.stride + i;
         const Vec<T> t = load(x + a + h) - load(x + a) + ratio * load(u + e);
-        const Vec<T> slope = rho * w * (load(g.r_in + a + h) - load(g.r_in + a));
+        const Vec<T> slope = rho * w * (load(g_r + a + h) - load(g_r + a));
         square += t * t;
-        dot += t * (load(g.u + e) - slope - slope);
+        dot += t * (load(g_u + e) - slope - slope);
       }
       Vec<T> s, k, by_tau;
       for (long l = 0; l < lanes<T>; l++) {
@@ -129,7 +134,7 @@ void group_reverse_row(const Block<T>& b, Reverse<T>& g, const T* x, const T* u,
         by_tau[l] = outside ? dot[l] / norm : T(0);
       }
       if (v == b.g.vectors - 1) by_tau = only<T>(b.g.tail, by_tau);
-      g.tau.add(by_tau);
+      g.tau.add_row(by_tau);
       store(b.scale + o * b.g.stride + i, s);
       store(b.scale + (b.g.K + o) * b.g.stride + i, k);
     }
@@ -137,16 +142,16 @@ void group_reverse_row(const Block<T>& b, Reverse<T>& g, const T* x, const T* u,
 
 // The edges that leave `row`, in reverse; g_t goes to the ring.
 template <int NORM, int G, class T>
-void edge_reverse_row(const Block<T>& b, Reverse<T>& g, const T* x, const T* u_before,
-                      const T* u_after, T tau, T rho, T ratio, long row, long c0) {
+void edge_reverse_row(const Block<T>& b, Reverse<T>& g, const T* g_r, const T* x, const T* u_in,
+                      T tau, T rho, T ratio, long row, long c0) {
   const long S = b.g.stride, K = b.g.K, CS = b.C() * S, last = b.g.vectors - 1, a0 = b.at(row, c0);
   const long* head = b.head.data();
-  const T *w = b.w + b.edge(row, 0), *gr = g.r_in + a0, *s_row = b.scale, *k_row = b.scale + K * S;
+  const T *w = b.w + b.edge(row, 0), *gr = g_r + a0, *s_row = b.scale, *k_row = b.scale + K * S;
   T *ring = b.ring_row(row) + c0 * S, *r = b.r + a0, *g_w = g.w + b.edge(row, 0);
-  T* g_u = g.u + b.edge(row, 0, c0);
+  const T* g_u_in = b.u_row(g.u_in, row, c0);
+  T* g_u_out = b.u_row(g.u_out, row, c0);
   x += a0;
-  u_before += b.edge(row, 0, c0);
-  u_after += b.edge(row, 0, c0);
+  u_in = b.u_row(u_in, row, c0);
   Vec<T> by_tau = {}, by_rho = {}, by_ratio = {};
   Mask<T> inside = first<T>(lanes<T>);
   for (long v = 0, i = 0; v <= last; v++, i += lanes<T>) {
@@ -174,9 +179,9 @@ void edge_reverse_row(const Block<T>& b, Reverse<T>& g, const T* x, const T* u_b
           g_t = -rho_w * e;
         } else {
           const long j = e0 + c * S;
-          const Vec<T> before = load(u_before + j), u = ratio * before, t = difference + u;
-          const Vec<T> u_new = load(u_after + j), g_q = rho_w * e;
-          const Vec<T> g_u_new = load(g_u + j) - g_q - g_q;
+          const Vec<T> before = load(u_in + j), u = ratio * before, t = difference + u;
+          const Vec<T> u_new = NORM == L1 ? clip<T>(t, fill<T>(tau)) : s * t, g_q = rho_w * e;
+          const Vec<T> g_u_new = load(g_u_in + j) - g_q - g_q;
           q_e += (u - u_new - u_new) * e;
           if (NORM == L1) {
             const Mask<T> above = t > fill<T>(tau), below = t < fill<T>(-tau);
@@ -187,7 +192,7 @@ void edge_reverse_row(const Block<T>& b, Reverse<T>& g, const T* x, const T* u_b
           }
           const Vec<T> g_before = g_q + g_t;
           by_ratio += g_before * before;
-          store(g_u + j, ratio * g_before);
+          store(g_u_out + j, ratio * g_before);
         }
         g_t = only<T>(inside, g_t);
         store(ring + e0 + c * S, g_t);
@@ -198,14 +203,14 @@ void edge_reverse_row(const Block<T>& b, Reverse<T>& g, const T* x, const T* u_b
     }
     for (int c = 0; c < G; c++) store(r + c * S + i, -leaving[c]);
   }
-  g.tau.add(by_tau);
-  g.rho.add(by_rho);
-  g.ratio.add(by_ratio);
+  g.tau.add_row(by_tau);
+  g.rho.add_row(by_rho);
+  g.ratio.add_row(by_ratio);
 }
 
 // g_x += div(g_t) - h g_r and g_y += h g_r, once the ring holds g_t.
 template <int G, class T>
-void residual_reverse_row(const Block<T>& b, Reverse<T>& g, long row, long c0) {
+void residual_reverse_row(const Block<T>& b, Reverse<T>& g, const T* g_r, long row, long c0) {
   for (long v = 0, i = 0; v < b.g.vectors; v++, i += lanes<T>) {
     Vec<T> div[G];
     for (int c = 0; c < G; c++) div[c] = load(b.r + b.at(row, c0 + c) + i);
@@ -213,58 +218,56 @@ void residual_reverse_row(const Block<T>& b, Reverse<T>& g, long row, long c0) {
     for (int c = 0; c < G; c++) {
       const long a = b.at(row, c0 + c) + i;
       Vec<T> h_gr = {};
-      if (!b.o.hard) h_gr = load(b.m + a) * load(g.r_in + a);
+      if (!b.o.hard) h_gr = load(b.m + a) * load(g_r + a);
       store(g.x + a, load(g.x + a) + div[c] - h_gr);
       store(g.y + a, load(g.y + a) + h_gr);
     }
   }
 }
 
-// Iteration t in reverse. `p(j)` are its directions, x and u_before what it started from.
+// Iteration t in reverse, its stages one behind the other as in `iterate`. `p(j)` are its
+// directions, x and u what it started from.
 template <int NORM, class T, class Directions>
-void iterate_reverse(Block<T>& b, Reverse<T>& g, long t, const T* x, const T* u_before,
-                     const T* u_after, Directions p, const Coefficients<T>& out) {
+void iterate_reverse(Block<T>& b, Reverse<T>& g, long t, const T* x, const T* u, Directions p,
+                     const Coefficients<T>& out) {
   const long J = b.steps();
   const T tau = b.k.tau[t], rho = b.k.rho[t], ratio = b.k.ratio[t];
   const T *alpha = b.k.alpha + t * J, *beta = b.k.beta + t * (J - 1);
-  auto each_row = [&](auto f) {
-    for (long row = 0; row < b.g.rows; row++) {
-      if (b.g.holds(row))
-        f(row);
-      else
-        b.clear_ring_row(row);
-      for (Sum<T>* s : {&g.tau, &g.rho, &g.ratio, &g.alpha, &g.beta}) s->end_row();
-    }
-  };
-  g.tau = g.rho = g.ratio = g.alpha = g.beta = Sum<T>{};
-  each_row([&](long row) {
-    scaling_row(b, rho, row);
-    last_move_reverse_row(b, g, p(J - 1), J > 1 ? p(J - 2) : nullptr, rho, alpha[J - 1],
-                          J > 1 ? beta[J - 2] : T(0), row);
-  });
-  out.alpha[t * J + J - 1] = T(g.alpha.value);
-  for (long j = J - 2; j >= 0; j--) {
-    std::swap(g.r_in, g.r_out);
-    g.alpha = g.beta = Sum<T>{};
-    each_row([&](long row) {
-      by_channels(b.C(), [&](auto G, long c0) {
-        cg_reverse_row<G>(b, g, p(j), j ? p(j - 1) : nullptr, rho, alpha[j], beta[j],
-                          j ? beta[j - 1] : T(0), row, c0);
-      });
-    });
-    out.alpha[t * J + j] = T(g.alpha.value);
-    out.beta[t * (J - 1) + j] = T(g.beta.value);
-  }
-  std::swap(g.r_in, g.r_out);
+  const auto before = [&](long j) { return j ? p(j - 1) : nullptr; };
+  const auto beta_before = [&](long j) { return j ? beta[j - 1] : T(0); };
+  g.tau = g.rho = g.ratio = Sum<T>{};
+  g.alpha.assign(J, Sum<T>{});
+  g.beta.assign(J, Sum<T>{});
   std::memset(b.ring - b.g.margin(), 0, b.ring_size() * sizeof(T));
-  each_row([&](long row) {
-    b.find_ring_rows(row);
-    if (NORM == L2) group_reverse_row(b, g, x, u_before, tau, rho, ratio, row);
-    by_channels(b.C(), [&](auto G, long c0) {
-      edge_reverse_row<NORM, G>(b, g, x, u_before, u_after, tau, rho, ratio, row, c0);
-      residual_reverse_row<G>(b, g, row, c0);
-    });
-  });
+  for (long now = 0; now < b.g.rows + J * b.g.lag; now++) {
+    if (b.g.holds(now)) {
+      scaling_row(b, rho, now);
+      last_move_reverse_row(b, g, g.r[0], p(J - 1), before(J - 1), rho, alpha[J - 1],
+                            beta_before(J - 1), J - 1, now);
+    }
+    for (long s = 1; s < J; s++) {
+      const long row = now - s * b.g.lag, j = J - 1 - s;
+      if (!b.g.holds(row)) continue;
+      by_channels(b.C(), [&](auto G, long c0) {
+        cg_reverse_row<G>(b, g, g.r[(s - 1) % 2], g.r[s % 2], p(j), before(j), rho, alpha[j],
+                          beta[j], beta_before(j), j, row, c0);
+      });
+    }
+    const long row = now - J * b.g.lag;
+    const T* g_r = g.r[(J - 1) % 2];
+    if (b.g.holds(row)) {
+      b.find_ring_rows(row);
+      if (NORM == L2) group_reverse_row(b, g, g_r, x, u, tau, rho, ratio, row);
+      by_channels(b.C(), [&](auto G, long c0) {
+        edge_reverse_row<NORM, G>(b, g, g_r, x, u, tau, rho, ratio, row, c0);
+        residual_reverse_row<G>(b, g, g_r, row, c0);
+      });
+    } else if (row >= 0) {
+      b.clear_ring_row(row);
+    }
+  }
+  for (long j = 0; j < J; j++) out.alpha[t * J + j] = T(g.alpha[j].value);
+  for (long j = 0; j + 1 < J; j++) out.beta[t * (J - 1) + j] = T(g.beta[j].value);
   out.tau[t] = T(g.tau.value);
   out.rho[t] = T(g.rho.value);
   out.ratio[t] = T(g.ratio.value);
@@ -279,32 +282,36 @@ void reverse_plane(const Layout<T>& g, const Options& o, const Coefficients<T>& 
                    const Inputs<T>& in, const Operand<T>& g_out, const Gradients<T>& to,
                    const Coefficients<T>& by, long p, long N) {
   Workspace& space = workspace();
-  const long C = o.channels, edges = NORM == NONE ? 0 : g.K * C, T_ = o.iterations, J = o.cg_steps;
+  const long C = o.channels, T_ = o.iterations, J = o.cg_steps, edges = T_ > 1 ? g.K * C : 0;
   const auto bytes = [&](long per_row) { return Workspace::bytes_for<T>(g.size(per_row)); };
-  space.reserve(block_bytes(g, o) + (T_ * (J + 1) + 5) * bytes(C) + (T_ + 2) * bytes(edges) +
+  space.reserve(block_bytes(g, o) + (T_ * (J + 1) + 5) * bytes(C) + T_ * bytes(edges) +
                 bytes(g.K) + bytes(1));
   Planes<T> of{g, space};
   Block<T> b = open_block(g, o, k, of);
   read_plane(b, in, p, N);
 
-  std::vector<T*> x, u{of.rows(edges)}, directions;
+  // what each iteration starts from: x, and u, which is 0 before the first
+  std::vector<T*> x, u{b.zero_u}, directions;
+  const size_t before = g.lag * C * g.stride + g.margin();
   for (long t = 0; t < T_; t++) {
     x.push_back(of.rows(C, false));
-    u.push_back(of.rows(edges));
+    u.push_back(t + 1 < T_ ? of.rows(edges, false) : b.spare_u);
     for (long j = 0; j < J; j++) directions.push_back(of.rows(C));
-    std::memcpy(x[t] - g.lag * C * g.stride - g.margin(),
-                b.x - g.lag * C * g.stride - g.margin(), g.size(C) * sizeof(T));
+    std::memcpy(x[t] - before, b.x - before, g.size(C) * sizeof(T));
     iterate<NORM>(b, t, u[t], u[t + 1], [&](long j) { return directions[t * J + j]; });
   }
 
   Reverse<T> grad{};
   grad.x = of.rows(C), grad.y = of.rows(C), grad.p = of.rows(C);
-  grad.r_in = of.rows(C), grad.r_out = of.rows(C);
-  grad.u = of.rows(edges), grad.w = of.rows(g.K), grad.degree = of.rows(1);
+  grad.r[0] = of.rows(C), grad.r[1] = of.rows(C);
+  grad.w = of.rows(g.K), grad.degree = of.rows(1);
+  T* g_u = of.rows(edges, false);
   read_signal(g, g_out, p, C, grad.x);
-  for (long t = T_ - 1; t >= 0; t--)
-    iterate_reverse<NORM>(b, grad, t, x[t], u[t], u[t + 1],
-                          [&](long j) { return directions[t * J + j]; }, by);
+  for (long t = T_ - 1; t >= 0; t--) {
+    grad.u_in = t + 1 < T_ ? g_u : b.zero_u;
+    grad.u_out = t ? g_u : b.spare_u;
+    iterate_reverse<NORM>(b, grad, t, x[t], u[t], [&](long j) { return directions[t * J + j]; }, by);
+  }
   if (o.scaled)
     for_slots(g, [&](long row, long off, long begin, long end) {
       const T *here = grad.degree + row * g.stride;

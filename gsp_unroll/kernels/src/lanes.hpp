@@ -55,10 +55,8 @@ template <class T> inline T total(Vec<T> v) {
 
 // A long sum: lanes of T within a row, double across rows.
 template <class T> struct Sum {
-  Vec<T> row = {};
   double value = 0;
-  void add(Vec<T> v) { row += v; }
-  void end_row() { value += total<T>(row); row = Vec<T>{}; }
+  void add_row(Vec<T> lanes_of_row) { value += total<T>(lanes_of_row); }
 };
 
 }  // namespace gsp

@@ -130,4 +130,35 @@ void energy_row(const Layout<T>& g, const T* x, const T* z, T* e, long N, long C
   }
 }
 
+// y_i = sum of z over the edges that touch node i, for one number per edge.
+template <class T>
+void incident_sum_row(const Layout<T>& g, const T* z, T* y, long N, long row) {
+  T* to = y + g.source[row] * g.width;
+  std::fill(to, to + g.width, T(0));
+  for (long o = 0; o < g.K; o++) {
+    const long dr = g.dr[o], dx = g.dx[o];
+    if (g.holds(row + dr)) {
+      const T* leaving = z + o * N + g.source[row] * g.width;
+      for (long i = std::max(0L, -dx); i < std::min(g.width, g.width - dx); i++) to[i] += leaving[i];
+    }
+    if (g.holds(row - dr)) {
+      const T* arriving = z + o * N + g.source[row - dr] * g.width - dx;
+      for (long i = std::max(0L, dx); i < std::min(g.width, g.width + dx); i++) to[i] += arriving[i];
+    }
+  }
+}
+
+// z_e = x_tail + x_head, and 0 on slots without an edge: the adjoint.
+template <class T> void ends_sum_row(const Layout<T>& g, const T* x, T* z, long N, long row) {
+  const T* here = x + g.source[row] * g.width;
+  for (long o = 0; o < g.K; o++) {
+    T* to = z + o * N + g.source[row] * g.width;
+    std::fill(to, to + g.width, T(0));
+    if (!g.holds(row + g.dr[o])) continue;
+    const T* there = x + g.source[row + g.dr[o]] * g.width + g.dx[o];
+    const long begin = std::max(0L, -g.dx[o]), end = std::min(g.width, g.width - g.dx[o]);
+    for (long i = begin; i < end; i++) to[i] = here[i] + there[i];
+  }
+}
+
 }  // namespace gsp
