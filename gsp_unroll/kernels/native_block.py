@@ -71,11 +71,12 @@ class NativeBlock:
         return *of_signals, *of_numbers
 
     def _run(self, function: Call, block: Block, *results: Structure) -> None:
-        batch, signals = block.batch, (block.x, block.y, block.mask)
+        batch, given = block.batch, (block.x, block.y, block.mask)
         # everything C reads has a name here until the call is over
-        signals = [t.expand(*t.shape[:-1], block.channels) for t in signals]
+        signals = [t.expand(*t.shape[:-1], block.channels) for t in given]
         numbers = [t.contiguous() for t in block.differentiable[3:]]
-        w = block.w.contiguous().unsqueeze(-1)
+        # one number after another in each plane; a batch may repeat a plane
+        w = (block.w if block.w.stride(-1) == 1 else block.w.contiguous()).unsqueeze(-1)
         graph = self._structure_of(block.plan)
         options = Options(
             block.channels,

@@ -152,7 +152,7 @@ class Csr:
             if 2 * _mean_span(position[ends]) < _mean_span(ends):
                 order = found
         degree = np.bincount(ends.ravel(), minlength=count)
-        return order[np.lexsort((degree[order], np.arange(count) // WINDOW))]  # type: ignore[no-any-return]
+        return order[np.lexsort((degree[order], np.arange(count) // WINDOW))]
 
 
 Integers = NDArray[np.integer[Any]]

@@ -67,7 +67,7 @@ def show_backends() -> None:
     loaded, about = library()
     print("gsp_unroll backends, fastest first")
     print(f"  native     C++: {f'for {about}' if loaded else about}")
-    print(f"  triton     {'CUDA' if torch.cuda.is_available() else 'no CUDA device'}")
+    print(f"  triton     {'for CUDA' if kernels()['triton'] else 'no CUDA device, or no Triton'}")
     print("  torch      always")
     print("  reference  always: the readable steps, differentiable any number of times")
     print(f"threads: {torch.get_num_threads()}, the same pool as torch's")

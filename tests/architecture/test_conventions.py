@@ -349,7 +349,7 @@ def test_admm_goes_z_u_x_and_rho_u_is_the_multiplier(graph, x):
     assert bool((rho * new.u.abs() <= 0.3 + 1e-12).all())
 
 
-@pytest.mark.parametrize(("term", "factor"), [(LeastSquares, 50), (Interpolation, 10)])
+@pytest.mark.parametrize(("term", "factor"), [(LeastSquares, 4 * 6**0.25), (Interpolation, 10)])
 def test_the_default_penalty_is_lam_over_the_range_of_the_observation(graph, x, term, factor):
     H = SamplingMask(torch.tensor([True, False, True, True, False, False]))
     problem = Problem(term(H, x), GTV(graph, lam=0.2))

@@ -25,6 +25,7 @@ from gsp_unroll.unroll import (
     HeavyBall,
     LearnedSolve,
     VectorGTVUnroll,
+    backend,
 )
 from tests.registries import cloud
 from tests.registries_layers import LAYERS, K, T, learned_problems
@@ -175,7 +176,9 @@ def test_iterates_end_at_forward(case, heads):
     states = list(layer.iterates(data, graph, x0))
     signals = [getattr(state, "x", state) for state in states]
     assert len(signals) == (K if isinstance(layer, GLRUnroll) else T)
-    assert torch.equal(signals[-1], layer(data, graph, x0))
+    close(signals[-1], layer(data, graph, x0))  # which a kernel may compute in one piece
+    with backend("reference"):
+        assert torch.equal(signals[-1], layer(data, graph, x0))
     assert not torch.equal(signals[-1], signals[-2])
 
 

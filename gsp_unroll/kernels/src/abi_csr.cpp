@@ -38,7 +38,8 @@ template <class T> Coefficients<T> set_of(const Coefficients<T>& k, const Option
 
 template <class T>
 int block_forward(const Rows* g, const Options* o, const Coefficients<T>* k, int64_t sets,
-                  const Inputs<T>* in, const Operand<T>* out, int64_t planes, int64_t, int threads) {
+                  const Inputs<T>* in, const Operand<T>* out, int64_t planes, int64_t,
+                  int threads) {
   return for_planes_or_rows(*g, planes, threads, [&](int64_t p, const Parts& parts) {
     const Coefficients<T> mine = set_of(*k, *o, p % sets);
     if (o->norm == NONE) forward_plane<NONE>(*g, *o, mine, *in, *out, p, parts);
@@ -80,7 +81,8 @@ int block_reverse(const Rows* g, const Options* o, const Coefficients<T>* k, int
   }                                                                                                \
   GSP_EXPORT(gsp_csr_block_forward_##type)                                                         \
   (const gsp::csr::Rows* g, const gsp::Options* o, const gsp::Coefficients<T>* k, int64_t sets,    \
-   const gsp::Inputs<T>* in, const gsp::Operand<T>* out, int64_t planes, int64_t nodes, int threads) { \
+   const gsp::Inputs<T>* in, const gsp::Operand<T>* out, int64_t planes, int64_t nodes,            \
+   int threads) {                                                                                  \
     return gsp::csr::block_forward<T>(g, o, k, sets, in, out, planes, nodes, threads);             \
   }                                                                                                \
   GSP_EXPORT(gsp_csr_block_reverse_##type)                                                         \

@@ -13,6 +13,9 @@
 namespace gsp {
 namespace csr {
 
+// A sweep is compiled once, and not again into each stage that calls it.
+#define GSP_SWEEP __attribute__((noinline))
+
 // G numbers that are worked on together; one alone is a plain number.
 template <class T, int G> struct PackOf {
   typedef T type __attribute__((vector_size(G * sizeof(T))));
@@ -80,8 +83,8 @@ template <class F> void known_if_few(long number, F f) {
   f(number);
 }
 
-// Signals of plane p to records and back, `step` numbers apart; record k is node order[k], or node k
-// without an order. The rest of a record is filled with zeros, and as many more where `RECORDS` is 2.
+// Signals of plane p to records and back, `step` numbers apart; record k is node order[k], or node
+// k without an order. The rest of a record is zeroed, and a second one behind it if `RECORDS` is 2.
 template <int RECORDS = 1, class T>
 void read_records(const Operand<T>& from, long p, const int32_t* order, long nodes, long channels,
                   T* to, long step) {
@@ -120,8 +123,8 @@ void write_records(const T* from, long step, long p, const int32_t* order, long 
 //
 // Nodes come in any order, so what a product costs is the places that it visits at random. In the
 // order of the edges there is one per edge: the weights and the tails are read in a row (edges are
-// usually sorted), and the two numbers that the other end needs lie side by side. Rows of neighbours
-// would visit every edge twice, and the weights at random as well.
+// usually sorted), and the two numbers that the other end needs lie side by side. Rows of
+// neighbours would visit every edge twice, and the weights at random as well.
 
 // The edges as Python hands them over.
 struct Ends {

@@ -66,6 +66,7 @@ template <class T> struct Solve {
   T* square;  // |t|^2 by entry, for the norm across channels of several groups
 
   long steps() const { return o.cg_steps; }
+  bool several_groups() const { return group_size<T>(o.channels) < size; }
 
   // f(group, first channel, part, first row, end)
   template <class F> void sweep(F f) const {
@@ -98,6 +99,7 @@ inline Pack<T, G> scaling(const Solve<T>& b, T rho, long row, Pack<T, G> m) {
 
 // |t|^2 of the entries of some rows, where no single group has all channels.
 template <class T>
+GSP_SWEEP
 void square_rows(const Solve<T>& b, const T* x, const T* u, T ratio, long first, long end) {
   by_groups<T>(b.o.channels, [&](auto group, long c) {
     constexpr int G = decltype(group)::value;
@@ -117,6 +119,7 @@ void square_rows(const Solve<T>& b, const T* x, const T* u, T ratio, long first,
 // The edges of some rows: u from t, r = h (y - x) + rho div(w (u_old - 2 u_new)), and the first
 // direction p = r / D. Without u_in it is zero; without u_out nobody will ask for it.
 template <int NORM, int G, class T>
+GSP_SWEEP
 void edge_rows(const Solve<T>& b, const T* u_in, T* u_out, T* p, T tau, T rho, T ratio, long c,
                long first, long end) {
   typedef Pack<T, G> V;
@@ -176,8 +179,9 @@ inline Pack<T, G> laplacian_row(const Solve<T>& b, const T* p, Pack<T, G> here, 
   return even + odd;
 }
 
-// x += alpha p;  r -= alpha A p;  p_new = r / D + beta p;  and after the last product the last move.
+// x += alpha p;  r -= alpha A p;  p_new = r / D + beta p;  after the last product the last move.
 template <int G, class T>
+GSP_SWEEP
 void cg_rows(const Solve<T>& b, const T* p, T* p_new, T rho, T alpha, T beta, T last_alpha, long c,
              long first, long end) {
   typedef Pack<T, G> V;
@@ -250,11 +254,10 @@ template <int NORM, class T> void take_solve(Solve<T>& b, Layer& of) {
   for (T** buffer : {&b.x, &b.y, &b.m, &b.r, &b.inv}) *buffer = of.take<T>(signal);
   b.d = of.take<T>(b.g.nodes);
   b.w = of.take<T>(b.g.entries);
-  const bool several = NORM == L2 && group_size<T>(b.o.channels) < b.size;
-  b.square = several ? of.take<T>(b.g.entries) : nullptr;
+  b.square = NORM == L2 && b.several_groups() ? of.take<T>(b.g.entries) : nullptr;
 }
 
-template <class T> void read_plane(const Solve<T>& b, const Inputs<T>& in, long p) {
+template <class T> GSP_SWEEP void read_plane(const Solve<T>& b, const Inputs<T>& in, long p) {
   const Rows& g = b.g;
   read_records(in.x, p, g.order, g.nodes, b.o.channels, b.x, b.size);
   read_records(in.y, p, g.order, g.nodes, b.o.channels, b.y, b.size);

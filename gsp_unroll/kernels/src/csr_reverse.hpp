@@ -30,9 +30,9 @@ template <class T, int G> struct LongSum {
 };
 constexpr long few_rows = 32;
 
-// Gradients of one plane; r_in and r_out change places at every step. `u` and `w` are by entry.
+// Gradients of one plane; r_in and r_out change places at every step. `w` is by entry.
 template <class T> struct Adjoint {
-  T *x, *y, *p, *r_in, *r_out, *u, *w, *degree;
+  T *x, *y, *p, *r_in, *r_out, *w, *degree;
   T* dot;  // t . g_u by entry, beside `Solve::square`
   std::vector<Totals> parts;
 
@@ -53,6 +53,7 @@ inline void scaling_gradient(const Solve<T>& b, const Adjoint<T>& g, Pack<T, G> 
 
 // The last move of an iteration, x += alpha p.
 template <int G, class T>
+GSP_SWEEP
 void last_move_reverse_rows(const Solve<T>& b, Adjoint<T>& g, const T* p, const T* p_before, T rho,
                             T alpha, T beta_before, long c, long part, long first, long end) {
   typedef Pack<T, G> V;
@@ -74,6 +75,7 @@ void last_move_reverse_rows(const Solve<T>& b, Adjoint<T>& g, const T* p, const 
 
 // One step of the linear solve in reverse. Every group of channels adds its part of g_w.
 template <int G, class T>
+GSP_SWEEP
 void cg_reverse_rows(const Solve<T>& b, Adjoint<T>& g, const T* p, const T* p_before, T rho,
                      T alpha, T beta, T beta_before, long c, long part, long first, long end) {
   typedef Pack<T, G> V;
@@ -110,6 +112,7 @@ void cg_reverse_rows(const Solve<T>& b, Adjoint<T>& g, const T* p, const T* p_be
 
 // t . g_u' by entry, beside |t|^2 (`square_rows`).
 template <class T>
+GSP_SWEEP
 void dot_rows(const Solve<T>& b, const Adjoint<T>& g, const T* x, const T* u, const T* g_u, T rho,
               T ratio, long first, long end) {
   by_groups<T>(b.o.channels, [&](auto group, long c) {
@@ -131,20 +134,21 @@ void dot_rows(const Solve<T>& b, const Adjoint<T>& g, const T* x, const T* u, co
   });
 }
 
-// What the edges of some rows hand back, g_x += div(g_t) - h g_r and g_y += h g_r. Without u it is
-// zero and nobody asks for its gradient; without `known`, neither does the gradient by the next u
-// exist yet.
+// What the edges of some rows hand back, g_x += div(g_t) - h g_r and g_y += h g_r. The gradient by
+// u takes the place of u, `g_u` is the one by the next u. Without u it is zero and nobody asks for
+// its gradient; without g_u there is no next u.
 template <int NORM, int G, class T>
-void edge_reverse_rows(const Solve<T>& b, Adjoint<T>& g, const T* x, const T* u_before, bool known,
-                       T tau, T rho, T ratio, long c, long part, long first, long end) {
+GSP_SWEEP
+void edge_reverse_rows(const Solve<T>& b, Adjoint<T>& g, const T* x, T* u, const T* g_u, T tau,
+                       T rho, T ratio, long c, long part, long first, long end) {
   typedef Pack<T, G> V;
   const long S = b.size;
   Totals& sums = g.parts[part];
   LongSum<T, G> by_tau(sums.tau), by_rho(sums.rho), by_ratio(sums.ratio);
   const T *gr = g.r_in + c, *square = b.square;
-  T* g_u = g.u + c;
   x += c;
-  if (u_before) u_before += c;
+  if (u) u += c;
+  if (g_u) g_u += c;
   for (long i = first; i < end; i++) {
     const V x_here = get<G>(x + i * S), gr_here = get<G>(gr + i * S);
     V div{};
@@ -160,9 +164,9 @@ void edge_reverse_rows(const Solve<T>& b, Adjoint<T>& g, const T* x, const T* u_
         div += g_q;
       } else {
         V before{}, g_u_new{};
-        if (u_before) before = get<G>(u_before + k * S);
-        if (known) g_u_new = get<G>(g_u + k * S);
-        const V u = ratio * before, t = difference + u;
+        if (u) before = get<G>(u + k * S);
+        if (g_u) g_u_new = get<G>(g_u + k * S);
+        const V scaled = ratio * before, t = difference + scaled;
         g_u_new -= g_q + g_q;
         V g_t, u_new;
         if (NORM == L1) {
@@ -181,12 +185,12 @@ void edge_reverse_rows(const Solve<T>& b, Adjoint<T>& g, const T* x, const T* u_
             if (once && c == 0) sums.tau += dot / norm;
           }
         }
-        if (u_before) {
+        if (u) {
           const V g_before = g_q + g_t;
-          put<G>(g_u + k * S, V(ratio * g_before));
+          put<G>(u + k * S, V(ratio * g_before));
           if (once) by_ratio.add(g_before * before);
         }
-        q = u - u_new - u_new;
+        q = scaled - u_new - u_new;
         div -= g_t;
       }
       if (once) {
@@ -207,12 +211,11 @@ void edge_reverse_rows(const Solve<T>& b, Adjoint<T>& g, const T* x, const T* u_
   }
 }
 
-// Iteration t in reverse. `p(j)` are its directions, x and u_before what it started from.
+// Iteration t in reverse. `p(j)` are its directions, x and u what it started from.
 template <int NORM, class T, class Directions>
-void iterate_reverse(const Solve<T>& b, Adjoint<T>& g, long t, const T* x, const T* u_before,
+void iterate_reverse(const Solve<T>& b, Adjoint<T>& g, long t, const T* x, T* u, const T* g_u,
                      Directions p, const Coefficients<T>& out) {
   const long J = b.steps();
-  const bool known = t + 1 < b.o.iterations;  // g.u holds the gradient by what follows
   const T tau = b.k.tau[t], rho = b.k.rho[t], ratio = b.k.ratio[t];
   const T *alpha = b.k.alpha + t * J, *beta = b.k.beta + t * (J - 1);
   Totals sums;
@@ -238,12 +241,12 @@ void iterate_reverse(const Solve<T>& b, Adjoint<T>& g, long t, const T* x, const
   std::swap(g.r_in, g.r_out);
   b.parts.each([&](long part, long first, long end) {
     if (NORM == L2 && b.square) {
-      square_rows(b, x, u_before, ratio, first, end);
-      dot_rows<T>(b, g, x, u_before, known ? g.u : nullptr, rho, ratio, first, end);
+      square_rows<T>(b, x, u, ratio, first, end);
+      dot_rows<T>(b, g, x, u, g_u, rho, ratio, first, end);
     }
     by_groups<T>(b.o.channels, [&](auto group, long c) {
-      edge_reverse_rows<NORM, decltype(group)::value>(b, g, x, u_before, known, tau, rho, ratio, c,
-                                                      part, first, end);
+      edge_reverse_rows<NORM, decltype(group)::value>(b, g, x, u, g_u, tau, rho, ratio, c, part,
+                                                      first, end);
     });
   });
   sums = g.total();
@@ -276,17 +279,16 @@ void reverse_plane(const Rows& g, const Options& o, const Coefficients<T>& k, co
   const long T_ = o.iterations, J = o.cg_steps;
   const size_t signal = g.nodes * b.size, on_edges = NORM == NONE ? 0 : g.entries * b.size;
   // x and u as an iteration finds them; the first one finds u = 0
-  std::vector<T*> x(T_), u(T_ + 1), directions(T_ * J);
+  std::vector<T*> x(T_), u(T_ + 1, nullptr), directions(T_ * J);
   lay_out(space, [&](Layer& of) {
     take_solve<NORM>(b, of);
     for (T*& kept : x) kept = of.take<T>(signal);
     for (long t = 1; t < T_; t++) u[t] = of.take<T>(on_edges);
     for (T*& direction : directions) direction = of.take<T>(signal);
     for (T** v : {&grad.x, &grad.y, &grad.p, &grad.r_in, &grad.r_out}) *v = of.take<T>(signal);
-    grad.u = of.take<T>(T_ > 1 ? on_edges : 0);
     grad.w = of.take<T>(g.entries);
     grad.degree = of.take<T>(g.nodes);
-    grad.dot = b.o.norm == L2 ? of.take<T>(g.entries) : nullptr;
+    grad.dot = NORM == L2 && b.several_groups() ? of.take<T>(g.entries) : nullptr;
   });
   read_plane(b, in, p);
   for (long t = 0; t < T_; t++) {
@@ -299,7 +301,7 @@ void reverse_plane(const Rows& g, const Options& o, const Coefficients<T>& k, co
   std::memset(grad.w, 0, g.entries * sizeof(T));
   std::memset(grad.degree, 0, g.nodes * sizeof(T));
   for (long t = T_ - 1; t >= 0; t--)
-    iterate_reverse<NORM>(b, grad, t, x[t], u[t],
+    iterate_reverse<NORM>(b, grad, t, x[t], u[t], u[t + 1],
                           [&](long j) { return directions[t * J + j]; }, by);
   write_records(grad.x, b.size, p, g.order, g.nodes, o.channels, to.x);
   write_records(grad.y, b.size, p, g.order, g.nodes, o.channels, to.y);
