@@ -12,6 +12,7 @@ from torch import nn
 
 from gsp_unroll.graph import EdgeList, Graph, grid_graph, knn_graph, path_graph
 from gsp_unroll.graph.convert import to_edge_list
+from gsp_unroll.kernels import backend
 from gsp_unroll.operators import BayerMosaic, Downsample, SamplingMask
 from gsp_unroll.problems import GTV, Interpolation, LeastSquares, Problem, VectorGTV
 from gsp_unroll.solvers import ADMM, ConjugateGradient, admm_start, admm_step
@@ -25,7 +26,6 @@ from gsp_unroll.unroll import (
     HeavyBall,
     LearnedSolve,
     VectorGTVUnroll,
-    backend,
 )
 from tests.registries import cloud
 from tests.registries_layers import LAYERS, K, T, learned_problems
