@@ -40,8 +40,10 @@ def converge(
         return None
     batch = torch.broadcast_shapes(r.shape[:-2], x.shape[:-2], w.shape[:-1])
     fixed = split.fixed
-    if fixed is not None:  # the system is the identity there: one step is exact
-        x, inverse = torch.where(fixed, x + r, x), torch.where(fixed, 0, inverse)
+    if fixed is not None:
+        if bool(torch.where(fixed, r, 0).any()):
+            return None  # the steps would move what the kernel holds
+        inverse = torch.where(fixed, 0, inverse)
     shape = (*batch, *r.shape[-2:])
     result: tuple[Signal, int] = kernel(
         Run(
