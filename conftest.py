@@ -5,11 +5,18 @@ and run from top to bottom, as a reader would type them. A block that only prepa
 would distract can be hidden in an HTML comment: ``<!--- invisible-code-block: python`` ... ``-->``.
 """
 
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+# Triton comes with the CUDA builds of torch; tests/laws/test_triton.py says what is left out
+collect_ignore_glob = (
+    [] if importlib.util.find_spec("triton") else ["gsp_unroll/kernels/triton_[prs]*.py"]
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,29 +1,8 @@
 // The C entry points; see native.py.
 #include "block_reverse.hpp"
-
-#define GSP_EXPORT(name) extern "C" __attribute__((visibility("default"))) int name
+#include "entry.hpp"
 
 namespace gsp {
-
-// Runs f(p) for every plane and says whether all went well; an exception must not leave OpenMP.
-template <class F> int for_planes(int64_t planes, int threads, F f) {
-  int failed = 0;
-#pragma omp parallel for schedule(dynamic) num_threads(threads) reduction(| : failed)
-  for (int64_t p = 0; p < planes; p++) {
-    try {
-      f(p);
-    } catch (...) {
-      failed |= 1;
-    }
-  }
-  return failed;
-}
-
-template <class T> Coefficients<T> set_of(const Coefficients<T>& k, const Options& o, long s) {
-  const long T_ = o.iterations, J = o.cg_steps;
-  return {k.tau + s * T_, k.rho + s * T_, k.ratio + s * T_, k.alpha + s * T_ * J,
-          k.beta + s * T_ * (J - 1)};
-}
 
 template <class T>
 int block_forward(const Lattice* lattice, const Options* o, const Coefficients<T>* k, int64_t sets,

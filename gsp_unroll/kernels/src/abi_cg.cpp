@@ -1,5 +1,6 @@
 // The C entry points of conjugate gradients; see native_cg.py.
 #include "cg.hpp"
+#include "entry.hpp"
 
 namespace gsp {
 
@@ -10,22 +11,15 @@ int conjugate_gradient(const Lattice* lattice, const System<T>* s, const Stoppin
                        int threads) {
   const Layout<T> g(*lattice);
   const bool inside = planes < threads;
-  int failed = 0;
-#pragma omp parallel for schedule(dynamic) num_threads(threads) reduction(| : failed) if (!inside)
-  for (int64_t p = 0; p < planes; p++) {
-    try {
-      steps[p] = solve_plane(g, C, *s, *stop, *out, p, N, inside ? threads : 1);
-    } catch (...) {
-      failed |= 1;
-    }
-  }
-  return failed;
+  return for_planes(planes, inside ? 1 : threads, [&](int64_t p) {
+    steps[p] = solve_plane(g, C, *s, *stop, *out, p, N, inside ? threads : 1);
+  });
 }
 
 }  // namespace gsp
 
 #define GSP_CG(type, T)                                                                            \
-  extern "C" __attribute__((visibility("default"))) int gsp_cg_##type(                             \
+  GSP_EXPORT(gsp_cg_##type)(                                                                        \
       const gsp::Lattice* g, const gsp::System<T>* s, const gsp::Stopping* stop,                   \
       const gsp::Operand<T>* out, int64_t* steps, int64_t C, int64_t planes, int64_t N,            \
       int threads) {                                                                               \

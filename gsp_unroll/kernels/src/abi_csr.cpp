@@ -1,24 +1,9 @@
 // The C entry points for any graph; see native_csr.py.
 #include "csr_reverse.hpp"
-
-#define GSP_EXPORT(name) extern "C" __attribute__((visibility("default"))) int name
+#include "entry.hpp"
 
 namespace gsp {
 namespace csr {
-
-// Runs f(p) for every plane and says whether all went well; an exception must not leave OpenMP.
-template <class F> int for_planes(int64_t planes, int threads, F f) {
-  int failed = 0;
-#pragma omp parallel for schedule(dynamic) num_threads(threads) reduction(| : failed)
-  for (int64_t p = 0; p < planes; p++) {
-    try {
-      f(p);
-    } catch (...) {
-      failed |= 1;
-    }
-  }
-  return failed;
-}
 
 // Threads share the planes or, where these are fewer, the rows of each.
 template <class F>
@@ -28,12 +13,6 @@ int for_planes_or_rows(const Rows& g, int64_t planes, int threads, F f) {
     return for_planes(planes, threads, [&](int64_t p) { f(p, alone); });
   const Parts shared(g, threads);
   return for_planes(planes, 1, [&](int64_t p) { f(p, shared); });
-}
-
-template <class T> Coefficients<T> set_of(const Coefficients<T>& k, const Options& o, long s) {
-  const long T_ = o.iterations, J = o.cg_steps;
-  return {k.tau + s * T_, k.rho + s * T_, k.ratio + s * T_, k.alpha + s * T_ * J,
-          k.beta + s * T_ * (J - 1)};
 }
 
 template <class T>
@@ -68,14 +47,14 @@ int block_reverse(const Rows* g, const Options* o, const Coefficients<T>* k, int
   GSP_EXPORT(gsp_csr_laplacian_##type)                                                             \
   (const gsp::csr::Ends* g, int64_t channels, const gsp::Operand<T>* w, const gsp::Operand<T>* x,  \
    const gsp::Operand<T>* y, int64_t planes, int threads) {                                        \
-    return gsp::csr::for_planes(planes, threads, [&](int64_t p) {                                  \
+    return gsp::for_planes(planes, threads, [&](int64_t p) {                                       \
       gsp::csr::laplacian_plane<T>(*g, channels, *w, *x, *y, p);                                   \
     });                                                                                            \
   }                                                                                                \
   GSP_EXPORT(gsp_csr_edge_energy_##type)                                                           \
   (const gsp::csr::Ends* g, int64_t channels, const gsp::Operand<T>* x, const gsp::Operand<T>* h,  \
    const gsp::Operand<T>* e, int64_t planes, int threads) {                                        \
-    return gsp::csr::for_planes(planes, threads, [&](int64_t p) {                                  \
+    return gsp::for_planes(planes, threads, [&](int64_t p) {                                       \
       gsp::csr::edge_energy_plane<T>(*g, channels, *x, *h, *e, p);                                 \
     });                                                                                            \
   }                                                                                                \

@@ -1,6 +1,7 @@
 // The C entry points of single products; see native_product.py.
 #include <type_traits>
 
+#include "entry.hpp"
 #include "product.hpp"
 
 namespace gsp {
@@ -64,21 +65,21 @@ int ends_sum(const Lattice* lattice, const T* x, T* z, int64_t planes, int64_t N
 }  // namespace gsp
 
 #define GSP_PRODUCT(type, T)                                                                      \
-  extern "C" __attribute__((visibility("default"))) int gsp_laplacian_##type(                     \
+  GSP_EXPORT(gsp_laplacian_##type)(                                                               \
       const gsp::Lattice* g, const gsp::Operand<T>* w, const gsp::Operand<T>* x, T* y, int64_t C, \
       int64_t planes, int64_t N, int threads) {                                                   \
     return gsp::product<T>(g, w, x, y, C, planes, N, threads);                                    \
   }                                                                                               \
-  extern "C" __attribute__((visibility("default"))) int gsp_edge_energy_##type(                   \
+  GSP_EXPORT(gsp_edge_energy_##type)(                                                             \
       const gsp::Lattice* g, const gsp::Operand<T>* x, const gsp::Operand<T>* z, T* e, int64_t C, \
       int64_t planes, int64_t N, int threads) {                                                   \
     return gsp::energy<T>(g, x, z, e, C, planes, N, threads);                                     \
   }                                                                                               \
-  extern "C" __attribute__((visibility("default"))) int gsp_incident_sum_##type(                  \
+  GSP_EXPORT(gsp_incident_sum_##type)(                                                            \
       const gsp::Lattice* g, const T* z, T* y, int64_t planes, int64_t N, int threads) {          \
     return gsp::incident_sum<T>(g, z, y, planes, N, threads);                                     \
   }                                                                                               \
-  extern "C" __attribute__((visibility("default"))) int gsp_ends_sum_##type(                      \
+  GSP_EXPORT(gsp_ends_sum_##type)(                                                                \
       const gsp::Lattice* g, const T* x, T* z, int64_t planes, int64_t N, int threads) {          \
     return gsp::ends_sum<T>(g, x, z, planes, N, threads);                                         \
   }
