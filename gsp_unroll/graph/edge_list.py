@@ -116,7 +116,8 @@ class EdgeList(Topology):
 
     @cached_property
     def plan(self) -> Csr | None:
-        return csr(self.edge_index, self.num_nodes)
+        # a subclass may have edges of its own
+        return csr(self.edge_index, self.num_nodes) if type(self) is EdgeList else None
 
     @property
     def systems(self) -> Systems:
