@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from ctypes import POINTER, Structure, c_int, c_int64, c_void_p
+from ctypes import Structure, c_int, c_int64, c_void_p
 from functools import lru_cache
 from typing import Any
 
@@ -118,6 +118,3 @@ def function(operation: str, dtype: torch.dtype) -> Callable[..., None] | None:
             raise MemoryError(f"gsp_{operation}: no memory for its work space")
 
     return call
-
-
-__all__ = ["INSTRUCTION_SETS", "Lattice", "Operand", "POINTER", "function", "library"]
