@@ -219,7 +219,7 @@ class ADMM:
             primal_residual=primal,
             dual_residual=dual,
             duality_gap=gap,
-            preconditioner=preconditioner_name(data.system(prior.normal)[0]),
+            preconditioner=preconditioner_name(data.system(prior.normal)[0].diagonal()),
         )
 
     def _status(

@@ -222,7 +222,8 @@ class ConjugateGradient:
         at_most: float = 1.0,
     ) -> Solution:
         """The steps, until the residual is small against `size`, by default that of `b`."""
-        systems, preconditioner = A.systems, jacobi(A.diagonal())
+        systems, d = A.systems, A.diagonal()
+        preconditioner = jacobi(d)
         state = cg_start(A, b, x0, preconditioner, systems)
         r_norm = _norm(systems, state.r)
         if size is None:
@@ -245,7 +246,7 @@ class ConjugateGradient:
             primal_residual=r_norm,
             dual_residual=torch.full_like(r_norm, torch.nan),
             duality_gap=torch.full_like(r_norm, torch.nan),
-            preconditioner=preconditioner_name(A),
+            preconditioner=preconditioner_name(d),
         )
 
     def _steps(
@@ -289,10 +290,9 @@ class ConjugateGradient:
         return Status.MAX_STEPS if step >= self.max_steps else Status.STALLED
 
 
-def preconditioner_name(A: LinearOperator) -> str:
-    """What a solve with `A` is preconditioned by, for the record."""
-    known = A.diagonal() is not None
-    return "jacobi" if known else "none: the operator does not know its diagonal"
+def preconditioner_name(d: Tensor | None) -> str:
+    """What a solve with a system of diagonal `d` is preconditioned by, for the record."""
+    return "jacobi" if d is not None else "none: the operator does not know its diagonal"
 
 
 def _rounding(b: Signal) -> float:
