@@ -172,6 +172,9 @@ if TYPE_CHECKING:
         ConjugateGradient as ConjugateGradient,
     )
     from .solvers import (
+        DampedJacobi as DampedJacobi,
+    )
+    from .solvers import (
         Solution as Solution,
     )
     from .solvers import (
@@ -218,7 +221,7 @@ _HOME = {
     "problems": (
         "GLR GTV DataTerm GraphPrior Interpolation LeastSquares Prior Problem VectorGTV start"
     ),
-    "solvers": "ADMM ConjugateGradient Solution Status",
+    "solvers": "ADMM ConjugateGradient DampedJacobi Solution Status",
     "unroll": (
         "ADMMUnroll BoundedMomentum ConvergedSolve GLRUnroll GTVLinearProgramUnroll GTVUnroll "
         "GuardedCG HeavyBall VectorGTVUnroll"

@@ -27,10 +27,19 @@ _fastest: ContextVar[Backend] = ContextVar("fastest", default="native")
 @lru_cache(maxsize=1)
 def kernels() -> dict[Backend, dict[Key, Any]]:
     """Everything that can serve on this machine."""
-    from . import native_block, native_cg, native_csr, native_product, torch_block, triton_block
+    from . import (
+        native_admm,
+        native_block,
+        native_cg,
+        native_csr,
+        native_product,
+        torch_block,
+        triton_block,
+    )
 
     return {
         "native": native_block.kernels()
+        | native_admm.kernels()
         | native_cg.kernels()
         | native_product.kernels()
         | native_csr.kernels(),

@@ -10,6 +10,7 @@ from .conjugate_gradient import (
     cg_step,
     jacobi,
 )
+from .damped_jacobi import DampedJacobi
 from .solution import Solution, Status
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ADMMState",
     "CGState",
     "ConjugateGradient",
+    "DampedJacobi",
     "LinearSolve",
     "Preconditioner",
     "Solution",

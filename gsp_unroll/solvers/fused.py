@@ -1,14 +1,29 @@
-"""Hands a converging solve to one kernel, where there is one for its operator."""
+"""Hands the loop of a converging solver to one kernel, where there is one for its problem."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from .._typing import PerSystem, Signal
+from .._typing import EdgeSignal, PerSystem, Signal
+from ..kernels.native_admm import Steps
 from ..kernels.native_cg import Run
+from ..kernels.plans import Stencil
 from ..kernels.registry import find
 from ..operators import LinearOperator
+from ..problems import (
+    GTV,
+    DataTerm,
+    GraphPrior,
+    Interpolation,
+    LeastSquares,
+    Prior,
+    Problem,
+    VectorGTV,
+)
+
+HARD: dict[type[DataTerm], bool] = {LeastSquares: False, Interpolation: True}
+NORM: dict[type[Prior], str] = {GTV: "l1", VectorGTV: "l2"}
 
 
 def converge(
@@ -60,3 +75,68 @@ def converge(
         )
     )
     return result
+
+
+def advance(
+    problem: Problem,
+    x: Signal,
+    state: EdgeSignal,
+    rho: float | Tensor,
+    relaxation: float,
+    alpha: tuple[float, ...],
+    num_steps: int,
+) -> tuple[Signal, EdgeSignal] | None:
+    """`num_steps` steps of `admm_step` from signal `x` and `state` z + u, each x-update by Jacobi
+    steps `alpha`: signal and state after them, or None where no kernel computes it, or a gradient
+    is to flow through the steps.
+    """
+    data, prior = problem.data, problem.prior
+    mask = data.observed
+    if type(data) not in HARD or type(prior) not in NORM or mask is None:
+        return None
+    assert isinstance(prior, GraphPrior)
+    w, plan = prior.graph.weight, prior.graph.topology.plan
+    kernel = find("admm", plan, x)
+    if kernel is None or not isinstance(plan, Stencil) or w.dtype != x.dtype:
+        return None
+    if torch.is_grad_enabled() and any(
+        isinstance(t, Tensor) and t.requires_grad
+        for t in (x, state, w, rho, prior.strength, data.y)
+    ):
+        return None
+    batch = torch.broadcast_shapes(
+        x.shape[:-2], state.shape[:-2], w.shape[:-1], data.backprojected.shape[:-2]
+    )
+    channels = max(t.shape[-1] for t in (x, state, data.backprojected))
+    penalty, strength = (_per_plane(v, batch, x) for v in (rho, prior.strength))
+    if penalty is None or strength is None:
+        return None
+    shape = (*batch, x.shape[-2], channels)
+    result: tuple[Signal, EdgeSignal] = kernel(
+        Steps(
+            plan=plan,
+            norm=NORM[type(prior)],
+            hard=HARD[type(data)],
+            x=x.expand(shape),
+            y=data.backprojected.expand(shape),
+            mask=mask.to(x.dtype).expand(shape),
+            w=w.expand(*batch, w.shape[-1]),
+            state=state.expand(*batch, state.shape[-2], channels),
+            tau=strength / penalty,
+            rho=penalty,
+            alpha=alpha,
+            relaxation=relaxation,
+            num_steps=num_steps,
+        )
+    )
+    return result
+
+
+def _per_plane(value: float | Tensor, batch: torch.Size, like: Signal) -> Tensor | None:
+    """A factor of signals as one number for each plane; None where it differs between nodes or
+    channels."""
+    value = torch.as_tensor(value, dtype=like.dtype)
+    if (value.ndim and value.shape[-1] != 1) or (value.ndim > 1 and value.shape[-2] != 1):
+        return None
+    value = value.reshape(value.shape[:-2]) if value.ndim > 1 else value.reshape(())
+    return value.expand(batch).reshape(-1)

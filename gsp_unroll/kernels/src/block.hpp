@@ -270,11 +270,12 @@ template <class T> void move_row(const Block<T>& b, const T* p, T alpha, long ro
     }
 }
 
-// One iteration t. `p(j)` is the buffer of the j-th direction; u_in may be u_out.
-template <int NORM, class T, class Directions>
-void iterate(Block<T>& b, long t, const T* u_in, T* u_out, Directions p) {
+// One iteration t. `p(j)` is the buffer of the j-th direction. `edges(row)` readies what the edges
+// that leave a row have in common; `edges(row, G, c0)` fills their part of the ring and of r.
+template <class T, class Edges, class Directions>
+void iterate_edges(Block<T>& b, long t, Edges edges, Directions p) {
   const long J = b.steps();
-  const T tau = b.k.tau[t], rho = b.k.rho[t], ratio = b.k.ratio[t];
+  const T rho = b.k.rho[t];
   const T *alpha = b.k.alpha + t * J, *beta = b.k.beta + t * (J - 1);
   std::memset(b.ring - b.g.margin(), 0, b.ring_size() * sizeof(T));
   for (long now = 0; now < b.g.rows + J * b.g.lag; now++) {
@@ -282,9 +283,9 @@ void iterate(Block<T>& b, long t, const T* u_in, T* u_out, Directions p) {
       if (b.g.holds(now)) {
         scaling_row(b, rho, now);
         b.find_ring_rows(now);
-        if (NORM == L2) group_scale_row(b, u_in, tau, ratio, now);
+        edges(now);
         by_channels(b.C(), [&](auto G, long c0) {
-          edge_row<NORM, G>(b, u_in, u_out, tau, ratio, now, c0);
+          edges(now, G, c0);
           residual_row<G>(b, p(0), rho, now, c0);
         });
         if (J == 1) move_row(b, p(0), alpha[0], now);
@@ -301,6 +302,25 @@ void iterate(Block<T>& b, long t, const T* u_in, T* u_out, Directions p) {
       });
     }
   }
+}
+
+// One iteration t of a block; u_in may be u_out.
+template <int NORM, class T> struct DualEdges {
+  const Block<T>& b;
+  const T* u_in;
+  T* u_out;
+  T tau, ratio;
+  void operator()(long row) const {
+    if (NORM == L2) group_scale_row(b, u_in, tau, ratio, row);
+  }
+  template <class G> void operator()(long row, G, long c0) const {
+    edge_row<NORM, G::value>(b, u_in, u_out, tau, ratio, row, c0);
+  }
+};
+
+template <int NORM, class T, class Directions>
+void iterate(Block<T>& b, long t, const T* u_in, T* u_out, Directions p) {
+  iterate_edges(b, t, DualEdges<NORM, T>{b, u_in, u_out, b.k.tau[t], b.k.ratio[t]}, p);
 }
 
 template <class T>

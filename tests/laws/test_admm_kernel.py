@@ -1,0 +1,189 @@
+"""The kernel of plain ADMM does what `admm_step` says, and its linear solve keeps the guarantee."""
+
+import math
+
+import pytest
+import torch
+
+from gsp_unroll import (
+    ADMM,
+    GTV,
+    DampedJacobi,
+    Graph,
+    Identity,
+    Interpolation,
+    Laplacian,
+    LeastSquares,
+    Problem,
+    SamplingMask,
+    Status,
+    VectorGTV,
+    backend,
+    grid_graph,
+    knn_graph,
+)
+from gsp_unroll.kernels import registry
+from gsp_unroll.operators import Diagonal, MatrixFree
+from tests.registries_operators import weighted
+
+PRIORS = {"l1": GTV, "vector": VectorGTV}
+LATTICES = {"plane": ((9, 21), 5), "narrow": ((5, 4), 3), "volume": ((6, 5, 4), 3)}
+TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-4}
+
+
+def problem(lattice, prior, channels, hard, dtype, batch=2):
+    shape, window = LATTICES[lattice]
+    draw = torch.Generator().manual_seed(0)
+    grid, nodes = grid_graph(shape, window=window), math.prod(shape)
+    w = grid.mask_edges(torch.rand(batch, grid.num_edges, generator=draw, dtype=dtype))
+    mask = torch.rand(nodes, 1 if hard else channels, generator=draw) < 0.5
+    y = torch.randn(batch, nodes, channels, generator=draw, dtype=dtype)
+    kind = Interpolation if hard else LeastSquares
+    data = kind(SamplingMask(mask), torch.where(mask, y, 0))
+    return Problem(data, PRIORS[prior](Graph(grid, w), 0.2))
+
+
+def solver(**settings):
+    given = {"rho": 0.7, "max_steps": 23, "check_every": 8, "relaxation": 1.5, "rtol": 1e-14}
+    return ADMM(**(given | {"linear_solver": DampedJacobi(2)} | settings))
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The steps that the kernel was asked for."""
+    served = [k for key, k in registry.kernels()["native"].items() if key[0] == "admm"]
+    if not served:
+        pytest.skip("the C++ kernels are not compiled here")
+    seen, kind = [], type(served[0])
+    run = kind.__call__
+
+    def count(self, steps):
+        seen.append(steps.num_steps)
+        return run(self, steps)
+
+    monkeypatch.setattr(kind, "__call__", count)
+    return seen
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("lattice", LATTICES)
+def test_the_kernel_equals_the_steps(lattice, prior, channels, hard, dtype, calls):
+    task = problem(lattice, prior, channels, hard, dtype)
+    fast = solver().solve(task)
+    # the first step, and the last before each look, are the readable ones: 8, 16 and 23
+    assert calls == [6, 7, 6]
+    with backend("reference"):
+        slow = solver().solve(task)
+    torch.testing.assert_close(fast.x, slow.x, rtol=0, atol=TOLERANCE[dtype])
+    size = slow.objective.abs().max()
+    for part in ("objective", "duality_gap", "primal_residual", "dual_residual"):
+        error = (getattr(fast, part) - getattr(slow, part)).abs().max()
+        assert error <= 10 * TOLERANCE[dtype] * size, part
+    assert fast.num_steps == slow.num_steps == 23
+
+
+def test_the_kernel_gives_the_same_bits_on_any_number_of_threads(calls):
+    task = problem("plane", "l1", 3, False, torch.float32, batch=5)
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(solver().solve(task).x)
+    finally:
+        torch.set_num_threads(before)
+    assert calls
+    assert all(torch.equal(x, results[0]) for x in results)
+
+
+def test_a_batch_has_a_penalty_for_each_signal(calls):
+    task = problem("plane", "l1", 1, False, torch.float64)
+    together = solver(rho=None).solve(task).x
+    assert calls
+    for i in range(2):
+        graph = Graph(task.prior.graph.topology, task.prior.graph.weight[i])
+        data = LeastSquares(task.data.H, task.data.y[i])
+        alone = solver(rho=None).solve(Problem(data, GTV(graph, 0.2))).x
+        torch.testing.assert_close(together[i], alone, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("what", ["strength", "weights", "observation"])
+def test_gradients_flow_through_the_readable_steps(what, calls):
+    task = problem("narrow", "l1", 1, False, torch.float64)
+    lam = torch.tensor(0.2, dtype=torch.float64)
+    w, y = task.prior.graph.weight.clone(), task.data.y.clone()
+    leaf = {"strength": lam, "weights": w, "observation": y}[what].requires_grad_()
+    graph = Graph(task.prior.graph.topology, w)
+    answer = solver().solve(Problem(LeastSquares(task.data.H, y), GTV(graph, lam))).x
+    assert not calls
+    (g,) = torch.autograd.grad(answer.square().sum(), leaf)
+    assert g.abs().sum() > 0
+
+
+def test_a_penalty_for_each_channel_is_left_to_the_readable_steps(calls):
+    task = problem("plane", "l1", 3, False, torch.float64)
+    assert (
+        solver(rho=None, max_steps=4000, rtol=1e-8, linear_solver=DampedJacobi()).solve(task).status
+        is Status.CONVERGED
+    )
+    assert not calls
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 5])
+@pytest.mark.parametrize("topology", ["grid", "knn"])
+def test_admm_with_few_jacobi_steps_reaches_the_optimum(topology, num_steps):
+    draw = torch.Generator().manual_seed(1)
+    nodes = 48
+    points = torch.rand(nodes, 3, generator=draw, dtype=torch.float64)
+    graph = weighted(grid_graph((6, 8), window=5) if topology == "grid" else knn_graph(points, 5))
+    y = torch.randn(nodes, 2, generator=draw, dtype=torch.float64)
+    task = Problem(LeastSquares(Identity(), y), GTV(graph, 0.1))
+    exact = ADMM(rtol=1e-11, rho=0.5).solve(task)
+    found = ADMM(rtol=1e-11, rho=0.5, linear_solver=DampedJacobi(num_steps)).solve(task)
+    assert found.status is exact.status is Status.CONVERGED
+    torch.testing.assert_close(found.x, exact.x, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 7])
+def test_the_proximal_term_is_positive(num_steps):
+    """What `num_steps` updates leave of an error never changes sign in any direction."""
+    graph = weighted(grid_graph((3, 4), window=3))
+    h = torch.linspace(0.5, 2, 12, dtype=torch.float64).unsqueeze(-1)
+    A = Diagonal(h) + Laplacian(graph).scaled(0.7)
+    eye = torch.eye(12, dtype=torch.float64)
+    left = DampedJacobi(num_steps)(A, torch.zeros_like(eye), eye)
+    root = A.majorizer().sqrt()
+    eigenvalues = torch.linalg.eigvalsh(root * left / root.mT)
+    assert eigenvalues.min() >= -1e-12
+    assert eigenvalues.max() < 1
+
+
+def test_isolated_nodes_nobody_observed_stay_where_they_are():
+    grid = grid_graph((4, 4), window=3)
+    mask = torch.arange(16).unsqueeze(-1) < 8
+    data = LeastSquares(SamplingMask(mask), torch.where(mask, torch.ones(16, 1), 0))
+    graph = Graph(grid, torch.zeros(grid.num_edges))
+    x0 = torch.full((16, 1), 3.0)
+    x = (
+        ADMM(rho=1.0, max_steps=50, linear_solver=DampedJacobi())
+        .solve(Problem(data, GTV(graph, 0.1)), x0)
+        .x
+    )
+    torch.testing.assert_close(x[8:], x0[8:])
+    torch.testing.assert_close(x[:8], torch.ones(8, 1))
+
+
+def test_a_system_without_a_majorizer_is_refused():
+    with pytest.raises(ValueError, match="without a known majorizer"):
+        DampedJacobi()(
+            MatrixFree(lambda x: x, lambda x: x, 4, 4), torch.zeros(4, 1), torch.zeros(4, 1)
+        )
+
+
+@pytest.mark.parametrize("num_steps", [0, -1])
+def test_no_steps_are_refused(num_steps):
+    with pytest.raises(ValueError, match="num_steps"):
+        DampedJacobi(num_steps)
