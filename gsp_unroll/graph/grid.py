@@ -234,22 +234,23 @@ class Grid(Topology):
 
     @opaque(on_nodes)
     def _incident_sum(self, z: EdgeSignal) -> Signal:
-        kernel = find("incident_sum", self.plan, z) if z.shape[-1] == 1 else None
-        if kernel is None:
-            return self._head_sum(z).add_(self._tail_sum(z))
-        sums: Tensor = kernel(self.plan, z.squeeze(-1))
-        return sums.unsqueeze(-1)
+        kernel = find("incident_sum", self.plan, z)
+        if kernel is not None:
+            return kernel(self.plan, z)  # type: ignore[no-any-return]
+        return self._head_sum(z).add_(self._tail_sum(z))
 
     @opaque(on_edges)
     def _ends_sum(self, x: Signal) -> EdgeSignal:
-        kernel = find("ends_sum", self.plan, x) if x.shape[-1] == 1 else None
-        if kernel is None:
-            return self._lift_head(x).add_(self._lift_tail(x))
-        sums: Tensor = kernel(self.plan, x.squeeze(-1))
-        return sums.unsqueeze(-1)
+        kernel = find("ends_sum", self.plan, x)
+        if kernel is not None:
+            return kernel(self.plan, x)  # type: ignore[no-any-return]
+        return self._lift_head(x).add_(self._lift_tail(x))
 
     @opaque(on_edges)
     def _gradient(self, x: Signal) -> EdgeSignal:
+        kernel = find("gradient", self.plan, x)
+        if kernel is not None:
+            return kernel(self.plan, x)  # type: ignore[no-any-return]
         lattice, (z, slots) = self._on_lattice(x), self._new_edges(x, x.shape[-1])
         for k, (at_tail, at_head) in self._regions():
             slots[self._slot(k, at_tail)] = lattice[at_head] - lattice[at_tail]
@@ -257,6 +258,9 @@ class Grid(Topology):
 
     @opaque(on_nodes)
     def _divergence(self, z: EdgeSignal) -> Signal:
+        kernel = find("divergence", self.plan, z)
+        if kernel is not None:
+            return kernel(self.plan, z)  # type: ignore[no-any-return]
         slots, (y, lattice) = self._on_slots(z), self._new_nodes(z)
         for k, (at_tail, at_head) in self._regions():
             flow = slots[self._slot(k, at_tail)]

@@ -42,22 +42,23 @@ class NativeProduct:
 
 
 class NativeEnds:
-    """For one number per edge or node: its sum over the edges of a node, `(*batch, edges)` to
-    `(*batch, nodes)`, or the sum of an edge's two ends, the other way round."""
+    """From nodes to edges, the sum of an edge's two ends or their difference; or the adjoint, from
+    edges to nodes."""
 
-    def __init__(self, call: Call, per_edge: bool) -> None:
-        self._call, self._per_edge = call, per_edge
+    def __init__(self, call: Call, to_edges: bool) -> None:
+        self._call, self._to_edges = call, to_edges
 
     def __call__(self, plan: Stencil, given: Tensor) -> Tensor:
-        """The sums."""
-        given, nodes = given.contiguous(), plan.num_nodes
-        size = len(plan.offsets) * nodes if self._per_edge else nodes
-        result = given.new_empty(*given.shape[:-1], size)
+        """`(*batch, nodes, channels)` to `(*batch, edges, channels)`, or the other way round."""
+        given, nodes, channels = given.contiguous(), plan.num_nodes, given.shape[-1]
+        size = len(plan.offsets) * nodes if self._to_edges else nodes
+        result = given.new_empty(*given.shape[:-2], size, channels)
         self._call(
             byref(Lattice.of(plan)),
             c_void_p(given.data_ptr()),
             c_void_p(result.data_ptr()),
-            c_int64(prod(given.shape[:-1])),
+            c_int64(channels),
+            c_int64(prod(given.shape[:-2])),
             c_int64(nodes),
         )
         return result
@@ -77,9 +78,9 @@ def kernels() -> dict[Key, NativeProduct | NativeEnds]:
             if call:
                 kernel = NativeProduct(call, per_edge=operation == "edge_energy")
                 found[operation, "stencil", dtype, "cpu"] = kernel
-        for operation in ("incident_sum", "ends_sum"):
+        for operation in ("ends_sum", "gradient", "incident_sum", "divergence"):
             call = native.function(operation, dtype)
             if call:
-                ends = NativeEnds(call, per_edge=operation == "ends_sum")
-                found[operation, "stencil", dtype, "cpu"] = ends
+                to_edges = operation in ("ends_sum", "gradient")
+                found[operation, "stencil", dtype, "cpu"] = NativeEnds(call, to_edges)
     return found

@@ -44,20 +44,22 @@ int energy(const Lattice* lattice, const Operand<T>* x, const Operand<T>* z, T* 
   return 0;
 }
 
-template <class T>
-int incident_sum(const Lattice* lattice, const T* z, T* y, int64_t planes, int64_t N, int threads) {
+template <int SIGN, class T>
+int incident(const Lattice* lattice, const T* z, T* y, int64_t C, int64_t planes, int64_t N,
+             int threads) {
   const Layout<T> g(*lattice);
-  for_rows(g, planes, g.K, threads, [&](long p, long row) {
-    incident_sum_row(g, z + p * g.K * N, y + p * N, N, row);
+  for_rows(g, planes, g.K * C, threads, [&](long p, long row) {
+    incident_row<SIGN>(g, z + p * g.K * N * C, y + p * N * C, N, C, row);
   });
   return 0;
 }
 
-template <class T>
-int ends_sum(const Lattice* lattice, const T* x, T* z, int64_t planes, int64_t N, int threads) {
+template <int SIGN, class T>
+int ends(const Lattice* lattice, const T* x, T* z, int64_t C, int64_t planes, int64_t N,
+         int threads) {
   const Layout<T> g(*lattice);
-  for_rows(g, planes, g.K, threads, [&](long p, long row) {
-    ends_sum_row(g, x + p * N, z + p * g.K * N, N, row);
+  for_rows(g, planes, g.K * C, threads, [&](long p, long row) {
+    ends_row<SIGN>(g, x + p * N * C, z + p * g.K * N * C, N, C, row);
   });
   return 0;
 }
@@ -75,13 +77,16 @@ int ends_sum(const Lattice* lattice, const T* x, T* z, int64_t planes, int64_t N
       int64_t planes, int64_t N, int threads) {                                                   \
     return gsp::energy<T>(g, x, z, e, C, planes, N, threads);                                     \
   }                                                                                               \
-  GSP_EXPORT(gsp_incident_sum_##type)(                                                            \
-      const gsp::Lattice* g, const T* z, T* y, int64_t planes, int64_t N, int threads) {          \
-    return gsp::incident_sum<T>(g, z, y, planes, N, threads);                                     \
-  }                                                                                               \
-  GSP_EXPORT(gsp_ends_sum_##type)(                                                                \
-      const gsp::Lattice* g, const T* x, T* z, int64_t planes, int64_t N, int threads) {          \
-    return gsp::ends_sum<T>(g, x, z, planes, N, threads);                                         \
+  GSP_ENDS(incident_sum_##type, incident, 1, T)                                                   \
+  GSP_ENDS(ends_sum_##type, ends, 1, T)                                                           \
+  GSP_ENDS(divergence_##type, incident, -1, T)                                                    \
+  GSP_ENDS(gradient_##type, ends, -1, T)
+
+#define GSP_ENDS(name, kernel, sign, T)                                                           \
+  GSP_EXPORT(gsp_##name)(                                                                         \
+      const gsp::Lattice* g, const T* given, T* result, int64_t C, int64_t planes, int64_t N,     \
+      int threads) {                                                                              \
+    return gsp::kernel<sign, T>(g, given, result, C, planes, N, threads);                         \
   }
 
 GSP_PRODUCT(float32, float)

@@ -130,34 +130,42 @@ void energy_row(const Layout<T>& g, const T* x, const T* z, T* e, long N, long C
   }
 }
 
-// y_i = sum of z over the edges that touch node i, for one number per edge.
-template <class T>
-void incident_sum_row(const Layout<T>& g, const T* z, T* y, long N, long row) {
-  T* to = y + g.source[row] * g.width;
-  std::fill(to, to + g.width, T(0));
+// y = (sum of z over the edges that arrive) + SIGN (over those that leave), a row's channels and all:
+// the sum over incident edges, or the divergence.
+template <int SIGN, class T>
+void incident_row(const Layout<T>& g, const T* z, T* y, long N, long C, long row) {
+  T* to = y + g.source[row] * g.width * C;
+  std::fill(to, to + g.width * C, T(0));
   for (long o = 0; o < g.K; o++) {
     const long dr = g.dr[o], dx = g.dx[o];
     if (g.holds(row + dr)) {
-      const T* leaving = z + o * N + g.source[row] * g.width;
-      for (long i = std::max(0L, -dx); i < std::min(g.width, g.width - dx); i++) to[i] += leaving[i];
+      const T* leaving = z + (o * N + g.source[row] * g.width) * C;
+      const long begin = std::max(0L, -dx) * C, end = std::min(g.width, g.width - dx) * C;
+      for (long i = begin; i < end; i++) to[i] += SIGN * leaving[i];
     }
     if (g.holds(row - dr)) {
-      const T* arriving = z + o * N + g.source[row - dr] * g.width - dx;
-      for (long i = std::max(0L, dx); i < std::min(g.width, g.width + dx); i++) to[i] += arriving[i];
+      const T* arriving = z + (o * N + g.source[row - dr] * g.width - dx) * C;
+      const long begin = std::max(0L, dx) * C, end = std::min(g.width, g.width + dx) * C;
+      for (long i = begin; i < end; i++) to[i] += arriving[i];
     }
   }
 }
 
-// z_e = x_tail + x_head, and 0 on slots without an edge: the adjoint.
-template <class T> void ends_sum_row(const Layout<T>& g, const T* x, T* z, long N, long row) {
-  const T* here = x + g.source[row] * g.width;
+// z = x_head + SIGN x_tail, and 0 on slots without an edge: the adjoint.
+template <int SIGN, class T>
+void ends_row(const Layout<T>& g, const T* x, T* z, long N, long C, long row) {
+  const T* here = x + g.source[row] * g.width * C;
   for (long o = 0; o < g.K; o++) {
-    T* to = z + o * N + g.source[row] * g.width;
-    std::fill(to, to + g.width, T(0));
-    if (!g.holds(row + g.dr[o])) continue;
-    const T* there = x + g.source[row + g.dr[o]] * g.width + g.dx[o];
-    const long begin = std::max(0L, -g.dx[o]), end = std::min(g.width, g.width - g.dx[o]);
-    for (long i = begin; i < end; i++) to[i] = here[i] + there[i];
+    T* to = z + (o * N + g.source[row] * g.width) * C;
+    const bool held = g.holds(row + g.dr[o]);
+    const long begin = held ? std::max(0L, -g.dx[o]) * C : 0;
+    const long end = held ? std::max(begin, std::min(g.width, g.width - g.dx[o]) * C) : 0;
+    std::fill(to, to + std::min(begin, g.width * C), T(0));
+    if (held) {
+      const T* there = x + (g.source[row + g.dr[o]] * g.width + g.dx[o]) * C;
+      for (long i = begin; i < end; i++) to[i] = there[i] + SIGN * here[i];
+    }
+    std::fill(to + std::min(end, g.width * C), to + g.width * C, T(0));
   }
 }
 
