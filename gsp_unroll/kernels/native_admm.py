@@ -1,11 +1,13 @@
-"""Several steps of plain ADMM on a lattice in C++ (src/admm.hpp)."""
+"""Several steps of plain ADMM in C++: on a lattice (src/admm.hpp) and on any graph
+(src/csr_admm.hpp)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from ctypes import byref, c_double, c_int64
+from ctypes import Structure, byref, c_double, c_int64, c_void_p
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +16,8 @@ from .._typing import EdgeSignal, Signal
 from . import native
 from .native import Lattice, Operand
 from .native_block import NORMS, Coefficients, Inputs, Options
-from .plans import Stencil
+from .native_csr import Rows
+from .plans import Csr, Plan
 from .registry import Key
 
 
@@ -36,7 +39,7 @@ class Steps:
         num_steps: how many steps of ADMM.
     """
 
-    plan: Stencil
+    plan: Plan
     norm: str
     hard: bool
     x: Signal
@@ -51,11 +54,27 @@ class Steps:
     num_steps: int
 
 
-class NativeADMM:
-    """`Steps -> (x, z + u)` after them."""
+class Directed(Structure):
+    """`struct Directed` of csr_admm.hpp."""
 
-    def __init__(self, call: Callable[..., None]) -> None:
-        self._call = call
+    _fields_ = (("rows", Rows), ("tail", c_void_p))
+
+    @classmethod
+    def of(cls, plan: Csr) -> Directed:
+        """The plan as C sees it; valid as long as the plan lives."""
+        return cls(Rows.of(plan), plan.ends[0].data_ptr())
+
+
+class NativeADMM:
+    """`Steps -> (x, z + u)` after them.
+
+    Args:
+        call: the C function.
+        structure_of: the plan as C sees it.
+    """
+
+    def __init__(self, call: Callable[..., None], structure_of: Callable[[Any], Structure]) -> None:
+        self._call, self._structure_of = call, structure_of
 
     def __call__(self, steps: Steps) -> tuple[Signal, EdgeSignal]:
         """Signal and state."""
@@ -73,7 +92,7 @@ class NativeADMM:
         )
         x, state = steps.x.new_empty(steps.x.shape), steps.state.new_zeros(steps.state.shape)
         self._call(
-            byref(Lattice.of(steps.plan)),
+            byref(self._structure_of(steps.plan)),
             byref(options),
             byref(coefficients),
             c_double(steps.relaxation),
@@ -89,7 +108,10 @@ class NativeADMM:
 
 def kernels() -> dict[Key, NativeADMM]:
     """The solvers that this machine can run."""
-    calls = {dtype: native.function("admm", dtype) for dtype in (torch.float32, torch.float64)}
-    return {
-        ("admm", "stencil", dtype, "cpu"): NativeADMM(call) for dtype, call in calls.items() if call
-    }
+    found = {}
+    for plan, prefix, structure_of in (("stencil", "", Lattice.of), ("csr", "csr_", Directed.of)):
+        for dtype in (torch.float32, torch.float64):
+            call = native.function(f"{prefix}admm", dtype)
+            if call:
+                found["admm", plan, dtype, "cpu"] = NativeADMM(call, structure_of)
+    return found

@@ -8,7 +8,6 @@ from torch import Tensor
 from .._typing import EdgeSignal, PerSystem, Signal
 from ..kernels.native_admm import Steps
 from ..kernels.native_cg import Run
-from ..kernels.plans import Stencil
 from ..kernels.registry import find
 from ..operators import LinearOperator
 from ..problems import (
@@ -97,7 +96,7 @@ def advance(
     assert isinstance(prior, GraphPrior)
     w, plan = prior.graph.weight, prior.graph.topology.plan
     kernel = find("admm", plan, x)
-    if kernel is None or not isinstance(plan, Stencil) or w.dtype != x.dtype:
+    if plan is None or kernel is None or w.dtype != x.dtype:
         return None
     if torch.is_grad_enabled() and any(
         isinstance(t, Tensor) and t.requires_grad

@@ -1,4 +1,5 @@
 // The C entry points for any graph; see native_csr.py.
+#include "csr_admm.hpp"
 #include "csr_reverse.hpp"
 #include "entry.hpp"
 
@@ -40,6 +41,23 @@ int block_reverse(const Rows* g, const Options* o, const Coefficients<T>* k, int
   });
 }
 
+// One set of coefficients for each plane, and one entry in it for all iterations.
+template <class T>
+int admm(const Directed* g, const Options* o, const Coefficients<T>* k, double relaxation,
+         const Inputs<T>* in, const Operand<T>* state_in, const Operand<T>* x_out,
+         const Operand<T>* state_out, int64_t planes, int64_t, int threads) {
+  const T a = T(relaxation);
+  Options one = *o;
+  one.iterations = 1;
+  return for_planes_or_rows(g->rows, planes, threads, [&](int64_t p, const Parts& parts) {
+    const Coefficients<T> mine = set_of(*k, one, p);
+    if (o->norm == L1)
+      admm_plane<L1>(*g, *o, mine, a, *in, *state_in, *x_out, *state_out, p, parts);
+    if (o->norm == L2)
+      admm_plane<L2>(*g, *o, mine, a, *in, *state_in, *x_out, *state_out, p, parts);
+  });
+}
+
 }  // namespace csr
 }  // namespace gsp
 
@@ -69,6 +87,14 @@ int block_reverse(const Rows* g, const Options* o, const Coefficients<T>* k, int
    const gsp::Inputs<T>* in, const gsp::Operand<T>* g_out, const gsp::Gradients<T>* to,            \
    const gsp::Coefficients<T>* by, int64_t planes, int64_t nodes, int threads) {                   \
     return gsp::csr::block_reverse<T>(g, o, k, sets, in, g_out, to, by, planes, nodes, threads);   \
+  }                                                                                                \
+  GSP_EXPORT(gsp_csr_admm_##type)                                                                  \
+  (const gsp::csr::Directed* g, const gsp::Options* o, const gsp::Coefficients<T>* k,              \
+   double relaxation, const gsp::Inputs<T>* in, const gsp::Operand<T>* state_in,                   \
+   const gsp::Operand<T>* x_out, const gsp::Operand<T>* state_out, int64_t planes, int64_t nodes,  \
+   int threads) {                                                                                  \
+    return gsp::csr::admm<T>(g, o, k, relaxation, in, state_in, x_out, state_out, planes, nodes,   \
+                             threads);                                                             \
   }
 
 GSP_CSR(float32, float)

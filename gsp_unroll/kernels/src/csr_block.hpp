@@ -116,6 +116,22 @@ void square_rows(const Solve<T>& b, const T* x, const T* u, T ratio, long first,
   });
 }
 
+// r = h (y - x) + rho div of one row, and the first direction p = r / D.
+template <int G, class T>
+inline void first_direction(const Solve<T>& b, T* p, T rho, long row, long c, Pack<T, G> x,
+                            Pack<T, G> div) {
+  typedef Pack<T, G> V;
+  const long a = row * b.size + c;
+  const V m = get<G>(b.m + a), inv = scaling<G, T>(b, rho, row, m);
+  V r = rho * div;
+  if (!b.o.hard) r += m * (get<G>(b.y + a) - x);
+  V direction = inv * r;
+  if (b.o.hard) direction = m == V{} ? direction : V{};
+  put<G>(b.inv + a, inv);
+  put<G>(b.r + a, r);
+  put<G>(p + a, direction);
+}
+
 // The edges of some rows: u from t, r = h (y - x) + rho div(w (u_old - 2 u_new)), and the first
 // direction p = r / D. Without u_in it is zero; without u_out nobody will ask for it.
 template <int NORM, int G, class T>
@@ -150,15 +166,7 @@ void edge_rows(const Solve<T>& b, const T* u_in, T* u_out, T* p, T tau, T rho, T
         div -= w[k] * (u - u_new - u_new);
       }
     }
-    const long a = i * S + c;
-    const V m = get<G>(b.m + a), inv = scaling<G, T>(b, rho, i, m);
-    V r = rho * div;
-    if (!b.o.hard) r += m * (get<G>(b.y + a) - here);
-    V direction = inv * r;
-    if (b.o.hard) direction = m == V{} ? direction : V{};
-    put<G>(b.inv + a, inv);
-    put<G>(b.r + a, r);
-    put<G>(p + a, direction);
+    first_direction<G>(b, p, rho, i, c, here, div);
   }
 }
 
@@ -199,18 +207,14 @@ void cg_rows(const Solve<T>& b, const T* p, T* p_new, T rho, T alpha, T beta, T 
   }
 }
 
-// One iteration t. `p(j)` is the buffer of the j-th direction; u_in may be u_out.
-template <int NORM, class T, class Directions>
-void iterate(const Solve<T>& b, long t, const T* u_in, T* u_out, Directions p) {
+// One iteration t. `edges(first, end)` makes, for some rows, r and the direction p(0) from what lives
+// on edges; `p(j)` is the buffer of the j-th direction.
+template <class T, class Edges, class Directions>
+void iterate_edges(const Solve<T>& b, long t, Edges edges, Directions p) {
   const long J = b.steps();
-  const T tau = b.k.tau[t], rho = b.k.rho[t], ratio = b.k.ratio[t];
+  const T rho = b.k.rho[t];
   const T *alpha = b.k.alpha + t * J, *beta = b.k.beta + t * (J - 1);
-  b.parts.each([&](long, long first, long end) {
-    if (NORM == L2 && b.square) square_rows(b, b.x, u_in, ratio, first, end);
-    by_groups<T>(b.o.channels, [&](auto group, long c) {
-      edge_rows<NORM, decltype(group)::value>(b, u_in, u_out, p(0), tau, rho, ratio, c, first, end);
-    });
-  });
+  b.parts.each([&](long, long first, long end) { edges(first, end); });
   if (J == 1)
     b.parts.each([&](long, long first, long end) {
       for (long a = first * b.size; a < end * b.size; a++) b.x[a] += alpha[0] * p(0)[a];
@@ -222,6 +226,19 @@ void iterate(const Solve<T>& b, long t, const T* u_in, T* u_out, Directions p) {
                                       end);
     });
   }
+}
+
+// One iteration t of a block; u_in may be u_out.
+template <int NORM, class T, class Directions>
+void iterate(const Solve<T>& b, long t, const T* u_in, T* u_out, Directions p) {
+  const T tau = b.k.tau[t], rho = b.k.rho[t], ratio = b.k.ratio[t];
+  const auto edges = [&](long first, long end) {
+    if (NORM == L2 && b.square) square_rows(b, b.x, u_in, ratio, first, end);
+    by_groups<T>(b.o.channels, [&](auto group, long c) {
+      edge_rows<NORM, decltype(group)::value>(b, u_in, u_out, p(0), tau, rho, ratio, c, first, end);
+    });
+  };
+  iterate_edges(b, t, edges, p);
 }
 
 // ---- memory -------------------------------------------------------------------------------------
