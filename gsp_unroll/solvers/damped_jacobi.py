@@ -18,8 +18,8 @@ class DampedJacobi:
     keeps the guarantee of convergence, however few steps are taken. One update maps
     $x$ to the minimiser of the same objective plus $\tfrac12\|x-x_{\mathrm{old}}\|_P^2$ with
     $A+P=A\,(I-(I-\tfrac12D^{-1}A)^{J})^{-1}$, and $P\succeq0$ because no eigenvalue of
-    $I-\tfrac12D^{-1}A$ is negative: this is proximal ADMM. On a grid one kernel then runs all
-    steps between two looks at the duality gap.
+    $I-\tfrac12D^{-1}A$ is negative: this is proximal ADMM. One kernel then runs all
+    steps between two looks at the duality gap, where there is one.
 
     Args:
         num_steps: $J$, at least 1.

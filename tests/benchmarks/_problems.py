@@ -23,6 +23,7 @@ from gsp_unroll import (
     LeastSquares,
     Problem,
     SamplingMask,
+    Topology,
     grid_graph,
 )
 
@@ -93,30 +94,36 @@ class InterpolationOnGrid:
 
 
 @dataclass(frozen=True)
-class TotalVariationOnGrid:
-    r"""$\tfrac12\|x-y\|^2+\lambda\sum w_{ij}|x_i-x_j|$ on a noisy chessboard with a ramp.
+class TotalVariation:
+    r"""$\tfrac12\|x-y\|^2+\lambda\sum w_{ij}|x_i-x_j|$, with random weights between 0.5 and 1.
 
     Args:
-        side: of the image.
-        neighbors: of a pixel, 4 or 24.
+        topology: of the graph.
+        y: what was observed, `(nodes, 1)`.
         lam: weight of the prior.
-        even: unit weights, else random ones between 0.5 and 1.
+        even: unit weights instead.
     """
 
-    side: int
-    neighbors: int
+    topology: Topology
+    y: Tensor
     lam: float
     even: bool = False
 
-    @cached_property
-    def topology(self) -> Any:
-        return grid_graph((self.side, self.side), neighbors=self.neighbors)
-
-    @cached_property
-    def y(self) -> Tensor:
-        row, column = torch.meshgrid(*[torch.arange(self.side) * 8 / self.side] * 2, indexing="ij")
+    @classmethod
+    def on_grid(
+        cls, side: int, neighbors: int, lam: float, *, even: bool = False
+    ) -> TotalVariation:
+        """A noisy chessboard with a ramp, `side` pixels wide, 4 or 24 neighbours."""
+        row, column = torch.meshgrid(*[torch.arange(side) * 8 / side] * 2, indexing="ij")
         clean = ((column.floor() + row.floor()) % 2) * 0.6 + 0.1 * column
-        return (clean + 0.2 * torch.randn(clean.shape)).reshape(-1, 1)
+        y = (clean + 0.2 * torch.randn(clean.shape)).reshape(-1, 1)
+        return cls(grid_graph((side, side), neighbors=neighbors), y, lam, even)
+
+    @classmethod
+    def on_points(cls, topology: Topology, points: Tensor, lam: float) -> TotalVariation:
+        """Noisy cells of a chessboard with a ramp, at points of the unit cube or square."""
+        clean = (4 * points).floor().sum(-1) % 2 * 0.6 + 0.8 * points[:, 0]
+        return cls(topology, (clean + 0.2 * torch.randn(clean.shape)).unsqueeze(-1), lam)
 
     @cached_property
     def weight(self) -> Tensor:

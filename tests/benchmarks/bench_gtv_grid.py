@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from _peers import PROX_TV
-from _problems import TotalVariationOnGrid
+from _problems import TotalVariation
 from _race import OURS, Candidate, Claim, Missing, Options, Race, Target, fewest_steps, main, need
 
 from gsp_unroll import DampedJacobi
@@ -21,8 +21,9 @@ SETTINGS: dict[str, Any] = {
 
 
 def build(options: Options) -> Mapping[str, Race]:
-    problem = TotalVariationOnGrid(options.size(256, 24), neighbors=4, lam=0.15, even=True)
-    image = problem.observation.reshape(problem.side, problem.side)
+    side = options.size(256, 24)
+    problem = TotalVariation.on_grid(side, neighbors=4, lam=0.15, even=True)
+    image = problem.observation.reshape(side, side)
 
     def proxtv() -> Candidate:
         module = need("prox_tv", PROX_TV)
