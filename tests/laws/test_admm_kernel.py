@@ -191,3 +191,14 @@ def test_a_system_without_a_majorizer_is_refused():
 def test_no_steps_are_refused(num_steps):
     with pytest.raises(ValueError, match="num_steps"):
         DampedJacobi(num_steps)
+
+
+@pytest.mark.parametrize("topology", ["plane", "scattered"])
+def test_a_signal_without_channels_stays_one(topology):
+    task = problem(topology, "l1", 1, False, torch.float32)
+    graph, nodes = task.prior.graph, task.num_nodes
+    empty = torch.zeros(2, nodes, 0)
+    edges = graph.topology.gradient(empty)
+    assert graph.topology.divergence(edges).shape == Laplacian(graph)(empty).shape == empty.shape
+    again = Problem(LeastSquares(Identity(), empty), GTV(graph, 0.2))
+    assert solver().solve(again).x.shape == empty.shape

@@ -9,7 +9,7 @@ namespace gsp {
 // f(plane, row) for all rows that hold nodes, a run of rows at a time
 template <class T, class F>
 void for_rows(const Layout<T>& g, int64_t planes, long per_node, int threads, F f) {
-  const long per_task = std::max(1L, 65536 / (g.width * per_node));
+  const long per_task = std::max(1L, 65536 / std::max(1L, g.width * per_node));
   const long tasks = (g.rows + per_task - 1) / per_task;
 #pragma omp parallel for schedule(static) num_threads(threads) if (planes * tasks > 1)
   for (int64_t t = 0; t < planes * tasks; t++) {
