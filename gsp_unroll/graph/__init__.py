@@ -4,11 +4,12 @@ from ._autograd import linear_pair
 from .both_directions import BothDirections
 from .convert import from_edge_index, from_pyg, to_edge_list, to_pyg
 from .edge_list import EdgeList
-from .graph import Graph, Normalization, safe_reciprocal, safe_reciprocal_root
+from .graph import Graph, Normalization
 from .grid import Grid
 from .lattices import grid_graph, path_graph
 from .points import knn_graph, radius_graph
 from .product import product_graph
+from .reciprocal import safe_reciprocal, safe_reciprocal_root
 from .systems import Systems
 from .topology import Topology
 

@@ -7,6 +7,7 @@ can therefore be differentiated any number of times.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -38,22 +39,23 @@ def linear_pair(apply: LinearMap, adjoint: LinearMap, x: Tensor) -> Tensor:
     return result
 
 
-class HasLaplacianKernels(Protocol):
-    """What the pair below needs from a topology: two maps that autograd does not trace, and the
-    plan by which a faster kernel for them is looked up."""
+class HasKernels(Protocol):
+    """What is needed from a topology below: two maps that autograd does not trace, a formula that
+    it does, and the plan by which faster kernels are looked up."""
 
     @property
     def plan(self) -> Any: ...
     def _laplacian(self, w: Tensor, x: Tensor) -> Tensor: ...
     def _edge_energy(self, x: Tensor, g: Tensor) -> Tensor: ...
+    def _over_degrees(self, w: Tensor) -> Tensor: ...
 
 
-def _product(topology: HasLaplacianKernels, w: Tensor, x: Tensor) -> Tensor:
+def _product(topology: HasKernels, w: Tensor, x: Tensor) -> Tensor:
     kernel = None if torch.compiler.is_compiling() else find("laplacian", topology.plan, x)
     return topology._laplacian(w, x) if kernel is None else kernel(topology.plan, w, x)
 
 
-def _energy(topology: HasLaplacianKernels, x: Tensor, g: Tensor) -> Tensor:
+def _energy(topology: HasKernels, x: Tensor, g: Tensor) -> Tensor:
     kernel = None if torch.compiler.is_compiling() else find("edge_energy", topology.plan, x)
     return topology._edge_energy(x, g) if kernel is None else kernel(topology.plan, x, g)
 
@@ -62,7 +64,7 @@ class _Laplacian(torch.autograd.Function):
     """`y = div(w grad x)`: linear in `w` and in `x`, self-adjoint in `x`."""
 
     @staticmethod
-    def forward(topology: HasLaplacianKernels, w: Tensor, x: Tensor) -> Tensor:
+    def forward(topology: HasKernels, w: Tensor, x: Tensor) -> Tensor:
         return _product(topology, w, x)
 
     @staticmethod
@@ -82,7 +84,7 @@ class _EdgeEnergy(torch.autograd.Function):
     """`e = sum over channels of (grad x)(grad g)`: bilinear, symmetric in `x` and `g`."""
 
     @staticmethod
-    def forward(topology: HasLaplacianKernels, x: Tensor, g: Tensor) -> Tensor:
+    def forward(topology: HasKernels, x: Tensor, g: Tensor) -> Tensor:
         return _energy(topology, x, g)
 
     @staticmethod
@@ -98,13 +100,82 @@ class _EdgeEnergy(torch.autograd.Function):
         return None, grad_x, grad_g
 
 
-def laplacian(topology: HasLaplacianKernels, w: Tensor, x: Tensor) -> Tensor:
+def laplacian(topology: HasKernels, w: Tensor, x: Tensor) -> Tensor:
     """`div(w grad x)` for `w (*batch, edges)` and `x (*batch, nodes, channels)`."""
     result: Tensor = _Laplacian.apply(topology, w, x)  # type: ignore[no-untyped-call]
     return result
 
 
-def edge_energy(topology: HasLaplacianKernels, x: Tensor, g: Tensor) -> Tensor:
+def edge_energy(topology: HasKernels, x: Tensor, g: Tensor) -> Tensor:
     """`sum over channels of (grad x)(grad g)`, one value per edge."""
     result: Tensor = _EdgeEnergy.apply(topology, x, g)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _weight_kernel(operation: str, topology: HasKernels, reference: Tensor) -> Any | None:
+    """A kernel with a reverse of its own; under `torch.compile` the formula is captured instead."""
+    return None if torch.compiler.is_compiling() else find(operation, topology.plan, reference)
+
+
+class _Similarity(torch.autograd.Function):
+    """`w = exp(-min(|x_i - x_j|^2, cut))` by a kernel."""
+
+    @staticmethod
+    def forward(topology: HasKernels, kernel: Any, x: Tensor, cut: float) -> Tensor:
+        result: Tensor = kernel(topology.plan, x, cut)
+        return result
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.topology, ctx.kernel, x, cut = inputs
+        # by more than rounding above what was cut, which is known by its value
+        ctx.floor = math.exp(-cut) * (1 + 64 * torch.finfo(x.dtype).eps)
+        ctx.save_for_backward(x, output)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[None, None, Tensor, None]:
+        x, w = ctx.saved_tensors
+        if not torch.is_grad_enabled():
+            return None, None, ctx.kernel.reverse(ctx.topology.plan, x, w, g, ctx.floor), None
+        slope = torch.where(w > ctx.floor, -2 * g * w, 0)
+        return None, None, laplacian(ctx.topology, slope, x), None
+
+
+def similarity(topology: HasKernels, x: Tensor, cut: float) -> Tensor | None:
+    """`exp(-min(|x_i - x_j|^2, cut))` where a kernel computes it, else None."""
+    kernel = _weight_kernel("similarity", topology, x)
+    if kernel is None:
+        return None
+    result: Tensor = _Similarity.apply(topology, kernel, x, cut)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _OverDegrees(torch.autograd.Function):
+    """`w (1 / d_i + 1 / d_j)` by a kernel; a derivative of the derivative takes the formula."""
+
+    @staticmethod
+    def forward(topology: HasKernels, kernel: Any, w: Tensor, smallest: float) -> Tensor:
+        result: Tensor = kernel(topology.plan, w, smallest)
+        return result
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.topology, ctx.kernel, w, ctx.smallest = inputs
+        ctx.save_for_backward(w)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[None, None, Tensor, None]:
+        (w,) = ctx.saved_tensors
+        if not torch.is_grad_enabled():
+            return None, None, ctx.kernel.reverse(ctx.topology.plan, w, g, ctx.smallest), None
+        (grad,) = torch.autograd.grad(ctx.topology._over_degrees(w), w, g, create_graph=True)
+        return None, None, grad, None
+
+
+def over_degrees(topology: HasKernels, w: Tensor, smallest: float) -> Tensor | None:
+    """`w (1 / d_i + 1 / d_j)` where a kernel computes it, else None."""
+    kernel = _weight_kernel("over_degrees", topology, w)
+    if kernel is None:
+        return None
+    result: Tensor = _OverDegrees.apply(topology, kernel, w, smallest)  # type: ignore[no-untyped-call]
     return result

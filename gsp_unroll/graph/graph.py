@@ -11,28 +11,13 @@ from torch import Tensor
 from .._checks import mistake
 from .._typing import Weight
 from .both_directions import BothDirections
+from .reciprocal import safe_reciprocal, safe_reciprocal_root
 from .topology import Topology
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
 
 Normalization = Literal["none", "sym", "row", "merged"]
-
-
-def safe_reciprocal(d: Tensor) -> Tensor:
-    """`1 / d`, and 0 where `d` vanishes, in value and in gradient.
-
-    "Vanishes" means below the square root of the smallest normal number, so that the derivative
-    `1 / d^2` is still finite.
-    """
-    positive = d > torch.finfo(d.dtype).tiny ** 0.5
-    return torch.where(positive, 1 / torch.where(positive, d, 1), 0)
-
-
-def safe_reciprocal_root(d: Tensor) -> Tensor:
-    """`1 / sqrt(d)`, and 0 where `d` vanishes, in value and in gradient."""
-    positive = d > torch.finfo(d.dtype).tiny ** 0.5
-    return torch.where(positive, torch.where(positive, d, 1).rsqrt(), 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,16 +114,10 @@ class Graph:
                 "an undirected graph, or normalization='row'",
                 "Use 'row', or add both directions to one edge with graph.merged() first.",
             )
-        degree = self.degree
-        symmetric = normalization == "sym"
-        scale = safe_reciprocal_root(degree) if symmetric else safe_reciprocal(degree)
-        at_ends = scale.unsqueeze(-1)
-        if symmetric:
-            at_tail, at_head = self.topology.lift(at_ends)
-            factor = at_tail * at_head
-        else:
-            factor = self.topology.ends_sum(at_ends)
-        return Graph.unchecked(self.topology, self.weight * factor.squeeze(-1))
+        if normalization == "merged":
+            return Graph.unchecked(self.topology, self.topology.over_degrees(self.weight))
+        at_tail, at_head = self.topology.lift(safe_reciprocal_root(self.degree).unsqueeze(-1))
+        return Graph.unchecked(self.topology, self.weight * (at_tail * at_head).squeeze(-1))
 
     def _row_normalized(self) -> Graph:
         graph = self if self.topology.directed else self.both_directions()

@@ -11,6 +11,7 @@ from torch import Tensor
 from .._checks import check_same_kind, check_signal, mistake
 from .._typing import EdgeSignal, Signal, Weight
 from . import _autograd
+from .reciprocal import safe_reciprocal, vanishing
 from .systems import Systems
 
 if TYPE_CHECKING:
@@ -158,6 +159,26 @@ class Topology(ABC):
         self.check_weight(w)
         z = w.unsqueeze(-1)
         return (self.head_sum(z) if self.directed else self.incident_sum(z)).squeeze(-1)
+
+    def similarity(self, x: Signal, cut: float) -> Weight:
+        r"""$w_{ij}=\exp(-\min(\|x_i-x_j\|_2^2,\texttt{cut}))$, the norm taken over channels; 0 on
+        padded slots. Beyond the cut the derivative is 0."""
+        self.check_signal(x)
+        w = _autograd.similarity(self, x, cut)
+        if w is None:
+            w = self.mask_edges(self.edge_energy(x, x).clamp(max=cut).neg().exp())
+        return w
+
+    def over_degrees(self, w: Weight) -> Weight:
+        r"""$w_{ij}(1/d_i+1/d_j)$ with $d_i$ the sum over all edges that touch $i$; a vanishing
+        degree gives 0 in place of its reciprocal."""
+        self.check_weight(w)
+        divided = _autograd.over_degrees(self, w, vanishing(w.dtype))
+        return self._over_degrees(w) if divided is None else divided
+
+    def _over_degrees(self, w: Weight) -> Weight:
+        degree = self.incident_sum(w.unsqueeze(-1))
+        return w * self.ends_sum(safe_reciprocal(degree)).squeeze(-1)
 
     def both_directions(self) -> BothDirections:
         """The directed topology that holds each undirected edge twice, once per direction."""

@@ -33,6 +33,7 @@ def kernels() -> dict[Backend, dict[Key, Any]]:
         native_cg,
         native_csr,
         native_product,
+        native_similarity,
         torch_block,
         triton_block,
     )
@@ -42,6 +43,7 @@ def kernels() -> dict[Backend, dict[Key, Any]]:
         | native_admm.kernels()
         | native_cg.kernels()
         | native_product.kernels()
+        | native_similarity.kernels()
         | native_csr.kernels(),
         "triton": triton_block.kernels(),
         "torch": torch_block.kernels(),
@@ -84,10 +86,10 @@ def show_backends() -> None:
     for name in BACKENDS:
         for key in kernels().get(name, {}):
             served.setdefault(key, name)
-    print(f"{'operation':<10} {'plan':<8} {'dtype':<8} {'device':<6} served by")
+    print(f"{'operation':<12} {'plan':<8} {'dtype':<8} {'device':<6} served by")
     for (operation, plan, dtype, device), name in sorted(served.items(), key=str):
         kind = str(dtype).removeprefix("torch.")
-        print(f"{operation:<10} {plan:<8} {kind:<8} {device:<6} {name}")
+        print(f"{operation:<12} {plan:<8} {kind:<8} {device:<6} {name}")
 
 
 @contextmanager

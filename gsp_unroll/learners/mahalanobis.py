@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .._checks import check_positive
 from .._typing import Signal, Weight
 from ..graph import Normalization, Topology
-from .base import GraphLearner, bounded_exp
+from .base import MAX_SCORE, GraphLearner, bounded_exp
 
 
 class MahalanobisLearner(GraphLearner):
@@ -87,7 +87,7 @@ class MahalanobisLearner(GraphLearner):
 
     def edge_weight(self, embedded: Signal, topology: Topology) -> Weight:
         # the values of `edge_update`, without the features of every edge's two ends side by side
-        return topology.mask_edges(bounded_exp(-topology.edge_energy(embedded, embedded)))
+        return topology.similarity(embedded, MAX_SCORE)
 
     def edge_update(self, features_i: Tensor, features_j: Tensor) -> Tensor:
         return bounded_exp(-(features_i - features_j).square().sum(-1))

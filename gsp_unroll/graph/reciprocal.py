@@ -1,0 +1,25 @@
+"""Division by degrees that may be zero."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def vanishing(dtype: torch.dtype) -> float:
+    """What counts as zero: the square root of the smallest normal number or less, so that the
+    derivative `1 / d^2` of a reciprocal is still finite."""
+    smallest: float = torch.finfo(dtype).tiny ** 0.5
+    return smallest
+
+
+def safe_reciprocal(d: Tensor) -> Tensor:
+    """`1 / d`, and 0 where `d` vanishes, in value and in gradient."""
+    positive = d > vanishing(d.dtype)
+    return torch.where(positive, 1 / torch.where(positive, d, 1), 0)
+
+
+def safe_reciprocal_root(d: Tensor) -> Tensor:
+    """`1 / sqrt(d)`, and 0 where `d` vanishes, in value and in gradient."""
+    positive = d > vanishing(d.dtype)
+    return torch.where(positive, torch.where(positive, d, 1).rsqrt(), 0)
