@@ -13,10 +13,22 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from ..kernels.registry import find
 
 LinearMap = Callable[[Tensor], Tensor]
+
+
+def untracked(*tensors: Tensor) -> bool:
+    """True where no derivative of any kind is asked for: a Function costs 60 microseconds a call,
+    more than most maps of a small graph."""
+    return not (
+        torch.compiler.is_compiling()
+        or (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
+        or forward_ad._current_level >= 0
+        or torch._C._are_functorch_transforms_active()
+    )
 
 
 class _LinearPair(torch.autograd.Function):
@@ -35,6 +47,8 @@ class _LinearPair(torch.autograd.Function):
 
 def linear_pair(apply: LinearMap, adjoint: LinearMap, x: Tensor) -> Tensor:
     """`apply(x)`, whose derivative is `adjoint`; neither map is traced by autograd."""
+    if untracked(x):
+        return apply(x)
     result: Tensor = _LinearPair.apply(apply, adjoint, x)  # type: ignore[no-untyped-call]
     return result
 
@@ -102,12 +116,16 @@ class _EdgeEnergy(torch.autograd.Function):
 
 def laplacian(topology: HasKernels, w: Tensor, x: Tensor) -> Tensor:
     """`div(w grad x)` for `w (*batch, edges)` and `x (*batch, nodes, channels)`."""
+    if untracked(w, x):
+        return _product(topology, w, x)
     result: Tensor = _Laplacian.apply(topology, w, x)  # type: ignore[no-untyped-call]
     return result
 
 
 def edge_energy(topology: HasKernels, x: Tensor, g: Tensor) -> Tensor:
     """`sum over channels of (grad x)(grad g)`, one value per edge."""
+    if untracked(x, g):
+        return _energy(topology, x, g)
     result: Tensor = _EdgeEnergy.apply(topology, x, g)  # type: ignore[no-untyped-call]
     return result
 

@@ -121,8 +121,10 @@ class GraphPrior(Prior):
         return Gradient(self.graph.topology)
 
     def total(self, terms: EdgeSignal) -> PerSystem:
-        # summed at tails first: that is where an edge learns which graph of a batch it is in
-        return self.systems.total(self.graph.topology.tail_sum(terms))
+        if self.systems.batch is not None:
+            # summed at tails first: that is where an edge learns which graph of a batch it is in
+            terms = self.graph.topology.tail_sum(terms)
+        return self.systems.total(terms)
 
     @property
     def normal(self) -> LinearOperator:

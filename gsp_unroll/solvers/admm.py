@@ -27,7 +27,7 @@ from ..operators import LinearOperator
 from ..problems import DataTerm, GraphPrior, Interpolation, Prior, Problem, start
 from .conjugate_gradient import ConjugateGradient, preconditioner_name
 from .damped_jacobi import DampedJacobi
-from .fused import advance
+from .fused import stepper
 from .solution import Solution, Status
 
 #: `(A, b, x0) -> x` with `A x = b`, exactly or nearly.
@@ -82,6 +82,10 @@ def admm_step(
     A, b = data.system(prior.normal.scaled(rho), rho * prior.pull_back(z - u))
     return ADMMState(linear_solve(A, b, x), z, u)
 
+
+#: `(state, relaxation, step, steps) -> (state, z_old)`: the state `steps` steps after the first
+#: `step`, and the split analysis one step before that.
+Run = Callable[[ADMMState, float, int, int], tuple[ADMMState, EdgeSignal]]
 
 #: Its tolerance is that of rounding: an x-update stops by what the step before has left of it.
 _INEXACT = ConjugateGradient(1e-15)
@@ -167,14 +171,10 @@ class ADMM:
         tolerance = self._tolerance(problem, x0)
         state, step = admm_start(prior, x0), 0
         while True:
-            state, skipped = self._ahead(problem, state, rho, relaxation, step)
-            step += skipped
-            z_old = state.z
-            linear_solve = partial(self._linear_solve, step + 1)
-            state = admm_step(data, prior, state, rho, linear_solve, relaxation)
-            step += 1
-            if step % self.check_every and step < self.max_steps:
-                continue
+            steps = min(self.check_every, self.max_steps - step)
+            run = self._by_kernel(problem, state, rho) or self._by_steps(problem, rho)
+            state, z_old = run(state, relaxation, step, steps)
+            step += steps
             report = self._report(problem, state, z_old, rho, tolerance, step)
             if report.status is not Status.MAX_STEPS or step >= self.max_steps:
                 return report
@@ -184,28 +184,45 @@ class ADMM:
             return start(problem.data, problem.prior.graph.topology)
         return torch.zeros_like(problem.data.backprojected)
 
-    def _ahead(
-        self,
-        problem: Problem,
-        state: ADMMState,
-        rho: float | Tensor,
-        relaxation: float,
-        step: int,
-    ) -> tuple[ADMMState, int]:
-        """The state one step before the next look at the gap, by one kernel where there is one,
-        and how many steps that took. The first step is not among them: before it, `z` is no
-        threshold of anything."""
-        left = min(self.check_every - step % self.check_every, self.max_steps - step) - 1
-        if step == 0 or left == 0 or not isinstance(self.linear_solver, DampedJacobi):
-            return state, 0
-        x_and_sum = advance(
-            problem, state.x, state.z + state.u, rho, relaxation, self.linear_solver.alpha, left
-        )
-        if x_and_sum is None:
-            return state, 0
-        x, t = x_and_sum
-        z = problem.prior.prox(t, 1 / rho)
-        return ADMMState(x, z, t - z), left
+    def _by_steps(self, problem: Problem, rho: float | Tensor) -> Run:
+        def run(
+            state: ADMMState, relaxation: float, step: int, steps: int
+        ) -> tuple[ADMMState, EdgeSignal]:
+            for number in range(step + 1, step + steps + 1):
+                z_old = state.z
+                solve = partial(self._linear_solve, number)
+                state = admm_step(problem.data, problem.prior, state, rho, solve, relaxation)
+            return state, z_old
+
+        return run
+
+    def _by_kernel(self, problem: Problem, state: ADMMState, rho: float | Tensor) -> Run | None:
+        """The same by a kernel, where one serves. It keeps `t = z + u`, of which `z` is the
+        threshold."""
+        if not isinstance(self.linear_solver, DampedJacobi):
+            return None
+        advance = stepper(problem, state.x, state.z, rho, self.linear_solver.alpha)
+        if advance is None:
+            return None
+
+        def run(
+            state: ADMMState, relaxation: float, step: int, steps: int
+        ) -> tuple[ADMMState, EdgeSignal]:
+            x, t, z_old = state.x, state.z + state.u, state.z
+            if step == 0:
+                # z = Kx is no threshold yet. This step makes t = Kx whatever the relaxation, and
+                # so it does without any from t = 0
+                x, t = advance(x, torch.zeros_like(t), 1.0, 1)
+                steps -= 1
+            if steps > 1:
+                x, t = advance(x, t, relaxation, steps - 1)
+            if steps > 0:
+                z_old = problem.prior.prox(t, 1 / rho)
+                x, t = advance(x, t, relaxation, 1)
+            z = problem.prior.prox(t, 1 / rho)
+            return ADMMState(x, z, t - z), z_old
+
+        return run
 
     def _linear_solve(self, step: int, A: LinearOperator, b: Signal, x0: Signal) -> Signal:
         if isinstance(self.linear_solver, DampedJacobi):

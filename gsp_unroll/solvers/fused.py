@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -76,59 +78,71 @@ def converge(
     return result
 
 
-def advance(
+#: `(x, t, relaxation, n) -> (x, t)`: signal and `t = z + u` after `n` steps of `admm_step`.
+Advance = Callable[[Signal, EdgeSignal, float, int], tuple[Signal, EdgeSignal]]
+
+
+def stepper(
     problem: Problem,
     x: Signal,
-    state: EdgeSignal,
+    z: EdgeSignal,
     rho: float | Tensor,
-    relaxation: float,
     alpha: tuple[float, ...],
-    num_steps: int,
-) -> tuple[Signal, EdgeSignal] | None:
-    """`num_steps` steps of `admm_step` from signal `x` and `state` z + u, each x-update by Jacobi
-    steps `alpha`: signal and state after them, or None where no kernel computes it, or a gradient
-    is to flow through the steps.
+) -> Advance | None:
+    """Steps of `admm_step` by one kernel, each x-update by Jacobi steps `alpha`; None where no
+    kernel computes them, or a gradient is to flow through the steps.
+
+    Args:
+        problem: data term and prior.
+        x: a signal of the shape that the steps will see.
+        z: an edge signal likewise.
+        rho: the penalty.
+        alpha: steps of the linear solve.
     """
     data, prior = problem.data, problem.prior
     mask = data.observed
     if type(data) not in HARD or type(prior) not in NORM or mask is None:
         return None
     assert isinstance(prior, GraphPrior)
-    w, plan = prior.graph.weight, prior.graph.topology.plan
+    y, w, plan = data.backprojected, prior.graph.weight, prior.graph.topology.plan
     kernel = find("admm", plan, x)
     if plan is None or kernel is None or w.dtype != x.dtype:
         return None
-    if torch.is_grad_enabled() and any(
-        isinstance(t, Tensor) and t.requires_grad
-        for t in (x, state, w, rho, prior.strength, data.y)
-    ):
+    tensors = (x, w, rho, prior.strength, data.y)
+    if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in tensors):
         return None
-    batch = torch.broadcast_shapes(
-        x.shape[:-2], state.shape[:-2], w.shape[:-1], data.backprojected.shape[:-2]
-    )
-    channels = max(t.shape[-1] for t in (x, state, data.backprojected))
+    batch = torch.broadcast_shapes(x.shape[:-2], z.shape[:-2], w.shape[:-1], y.shape[:-2])
+    channels = max(x.shape[-1], y.shape[-1])
     penalty, strength = (_per_plane(v, batch, x) for v in (rho, prior.strength))
     if penalty is None or strength is None:
         return None
     shape = (*batch, x.shape[-2], channels)
-    result: tuple[Signal, EdgeSignal] = kernel(
-        Steps(
-            plan=plan,
-            norm=NORM[type(prior)],
-            hard=HARD[type(data)],
-            x=x.expand(shape),
-            y=data.backprojected.expand(shape),
-            mask=mask.to(x.dtype).expand(shape),
-            w=w.expand(*batch, w.shape[-1]),
-            state=state.expand(*batch, state.shape[-2], channels),
-            tau=strength / penalty,
-            rho=penalty,
-            alpha=alpha,
-            relaxation=relaxation,
-            num_steps=num_steps,
+    observed = mask.to(x.dtype).expand(shape)
+    tau = strength / penalty
+
+    def advance(
+        x: Signal, t: EdgeSignal, relaxation: float, num_steps: int
+    ) -> tuple[Signal, EdgeSignal]:
+        result: tuple[Signal, EdgeSignal] = kernel(
+            Steps(
+                plan=plan,
+                norm=NORM[type(prior)],
+                hard=HARD[type(data)],
+                x=x.expand(shape),
+                y=y.expand(shape),
+                mask=observed,
+                w=w.expand(*batch, w.shape[-1]),
+                state=t.expand(*batch, t.shape[-2], channels),
+                tau=tau,
+                rho=penalty,
+                alpha=alpha,
+                relaxation=relaxation,
+                num_steps=num_steps,
+            )
         )
-    )
-    return result
+        return result
+
+    return advance
 
 
 def _per_plane(value: float | Tensor, batch: torch.Size, like: Signal) -> Tensor | None:

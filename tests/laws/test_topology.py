@@ -542,3 +542,15 @@ def test_graphs_of_a_batch_do_not_touch():
     clean = together.laplacian(graph.weight, x)
     x[batch == 1] = torch.inf
     assert torch.equal(together.laplacian(graph.weight, x)[:3], clean[:3])
+
+
+def test_transforms_of_functions_reach_the_rules():
+    """The shortcut for signals that no gradient is asked of must not be taken inside `torch.func`,
+    whose tensors say that they need none."""
+    topology = grid_graph((3, 4), window=3)
+    x = torch.randn(12, 2, dtype=torch.float64)
+    w = topology.mask_edges(torch.rand(topology.num_edges, dtype=torch.float64))
+    g = torch.func.grad(lambda x: (topology.laplacian(w, x) ** 2).sum() / 2)(x)
+    torch.testing.assert_close(g, topology.laplacian(w, topology.laplacian(w, x)))
+    g = torch.func.grad(lambda x: (topology.gradient(x) ** 2).sum() / 2)(x)
+    torch.testing.assert_close(g, topology.divergence(topology.gradient(x)))
