@@ -54,6 +54,7 @@ class Grid(Topology):
     # found at construction: torch.compile traces no cached property
     _region_list: tuple[tuple[Region, Region], ...] = field(init=False, repr=False)
     _tent_kernel: tuple[float, ...] = field(init=False, repr=False)
+    _plan: Stencil | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.shape or any(not isinstance(n, int) or n < 1 for n in self.shape):
@@ -79,11 +80,13 @@ class Grid(Topology):
             )
         object.__setattr__(self, "_region_list", self._find_regions())
         object.__setattr__(self, "_tent_kernel", self._find_tent_kernel())
+        # a subclass may have edges of its own
+        plan = stencil(self.shape, self.offsets) if type(self) is Grid else None
+        object.__setattr__(self, "_plan", plan)
 
     @property
     def plan(self) -> Stencil | None:
-        # a subclass may have edges of its own
-        return stencil(self.shape, self.offsets) if type(self) is Grid else None
+        return self._plan
 
     @property
     def lattice(self) -> tuple[int, ...]:

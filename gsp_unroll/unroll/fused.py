@@ -49,7 +49,7 @@ def fused(
     solves = list(linear_solves)
     prior, kinds = priors[0], {type(s) for s in solves}
     known = type(data) in HARD and type(prior) in NORM and len(kinds) == 1 and kinds <= set(SCALED)
-    if torch.compiler.is_compiling() or not known or data.observed is None:
+    if not known or data.observed is None:
         return None
     assert isinstance(prior, GraphPrior)
     same = all(type(p) is type(prior) and p.graph is prior.graph for p in priors)

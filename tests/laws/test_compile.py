@@ -4,8 +4,12 @@ import shutil
 
 import pytest
 import torch
+from functorch.compile import make_boxed_func
+from torch._functorch.aot_autograd import aot_module_simplified
 
+from gsp_unroll import backend
 from gsp_unroll.graph import grid_graph, knn_graph
+from gsp_unroll.kernels import registry
 from gsp_unroll.problems import Interpolation, LeastSquares
 from gsp_unroll.unroll import (
     BoundedMomentum,
@@ -127,3 +131,32 @@ def test_with_the_default_backend():
 @needs_compiler
 def test_with_the_default_backend_on_an_edge_list():
     check_compiled("GLR, guarded CG", POINTS, backend="inductor")
+
+
+@pytest.mark.skipif(
+    ("block", "stencil", torch.float32, "cpu") not in registry.kernels()["native"],
+    reason="no compiled kernels here",
+)
+@pytest.mark.parametrize("heads", [None, 2])
+@pytest.mark.parametrize("name", ["GLR, hard", "GTV, soft", "vector GTV, soft"])
+def test_a_whole_solve_is_one_operation(name, heads):
+    """On a lattice the kernel serves inside a captured graph too, forward and backward."""
+    seen = []
+
+    def look(module, inputs):
+        graph = aot_module_simplified(module, inputs, fw_compiler=count, bw_compiler=count)
+        return graph
+
+    def count(module, _):
+        seen.append([str(node.target) for node in module.graph.nodes])
+        return make_boxed_func(module.forward)
+
+    check_compiled(name, IMAGE, heads, backend=look)
+    forward, backward = seen
+    assert sum("gsp_unroll.block.default" in target for target in forward) == 1
+    assert sum("gsp_unroll.block_reverse" in target for target in backward) == 1
+
+
+def test_a_captured_reference_runs_the_steps():
+    with backend("reference"):
+        check_compiled("GTV, soft", IMAGE)
