@@ -246,7 +246,7 @@ def for_any_number_of_threads(compute):
     before = torch.get_num_threads()
     try:
         results = []
-        for threads in (1, 2, 3, 2):
+        for threads in (1, 2, 3, 5, 2):
             torch.set_num_threads(threads)
             results.append(compute())
     finally:
@@ -282,6 +282,20 @@ def test_bitwise_equal_for_any_number_of_threads(kind, dtype, shared, name):
         return [x, *(g for g in gradients if g is not None)]
 
     for_any_number_of_threads(compute)
+
+
+@by_native
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize(
+    "topology",
+    [grid_graph((260, 7), window=5), grid_graph((150, 3, 4), neighbors=26), grid_graph((400, 2))],
+    ids=["image", "volume", "thin"],
+)
+def test_runs_of_rows_meet_without_a_seam(topology, kind):
+    """One plane on several threads: each run computes what it sees beside it once more."""
+    case = Case(kind, topology, heads=None, batch=(), channels=2)
+    with torch.no_grad():
+        for_any_number_of_threads(lambda: [case(*case.inputs)])
 
 
 @pytest.mark.parametrize("name", BACKENDS)

@@ -4,23 +4,11 @@
 
 namespace gsp {
 
-// f(plane, run of rows): planes whole while there are enough of them, long runs of rows otherwise.
-template <class T, class F>
-int for_runs(const Layout<T>& g, int64_t planes, int threads, F f) {
-  const long some = std::max<int64_t>(1, planes);
-  const long pieces = std::max(1L, (threads + some - 1) / some);
-  const long rows = (g.rows + pieces - 1) / pieces;
-  return for_planes(planes * pieces, threads, [&](long t) {
-    const long first = t % pieces * rows;
-    if (first < g.rows) f(t / pieces, Run{first, std::min(g.rows, first + rows)});
-  });
-}
-
 template <class T>
 int similarity(const Lattice* lattice, const Operand<T>* x, T cut, T* w, int64_t C, int64_t planes,
                int64_t N, int threads) {
   const Layout<T> g(*lattice);
-  return for_runs(g, planes, threads, [&](long p, Run run) {
+  return for_runs(g, planes, threads, 1, [&](long p, Run run) {
     similarity_rows(g, *x, cut, w + p * g.K * N, C, N, p, run);
   });
 }
@@ -29,7 +17,7 @@ template <class T>
 int similarity_reverse(const Lattice* lattice, const Operand<T>* x, T floor, const T* w,
                        const T* grad, T* to, int64_t C, int64_t planes, int64_t N, int threads) {
   const Layout<T> g(*lattice);
-  return for_runs(g, planes, threads, [&](long p, Run run) {
+  return for_runs(g, planes, threads, 1, [&](long p, Run run) {
     similarity_reverse_rows(g, *x, floor, w + p * g.K * N, grad + p * g.K * N, to + p * N * C, C, N,
                             p, run);
   });
@@ -39,7 +27,7 @@ template <class T>
 int over_degrees(const Lattice* lattice, const T* w, T smallest, T* to, int64_t planes, int64_t N,
            int threads) {
   const Layout<T> g(*lattice);
-  return for_runs(g, planes, threads, [&](long p, Run run) {
+  return for_runs(g, planes, threads, 1, [&](long p, Run run) {
     over_degrees_rows(g, w + p * g.K * N, smallest, to + p * g.K * N, N, run);
   });
 }
@@ -48,7 +36,7 @@ template <class T>
 int over_degrees_reverse(const Lattice* lattice, const T* w, const T* grad, T smallest, T* to,
                    int64_t planes, int64_t N, int threads) {
   const Layout<T> g(*lattice);
-  return for_runs(g, planes, threads, [&](long p, Run run) {
+  return for_runs(g, planes, threads, 1, [&](long p, Run run) {
     over_degrees_reverse_rows(g, w + p * g.K * N, grad + p * g.K * N, smallest, to + p * g.K * N, N, run);
   });
 }

@@ -365,9 +365,18 @@ template <class T> void read_plane(const Block<T>& b, const Inputs<T>& in, long 
     if (b.g.holds(row)) degree_row(b, row);
 }
 
+// How many rows away a solve looks: an edge at most at each of its products.
+template <class T> long rows_seen(const Layout<T>& g, const Options& o) {
+  return g.lag * (1 + o.iterations * (o.cg_steps + 1));
+}
+
+// The rows of `run`, from a lattice that ends as far from them as the solve looks: the values are
+// those of the whole lattice, to the last bit.
 template <int NORM, class T>
-void forward_plane(const Layout<T>& g, const Options& o, const Coefficients<T>& k,
-                   const Inputs<T>& in, const Operand<T>& out, long p, long N) {
+void forward_rows(const Layout<T>& whole, const Options& o, const Coefficients<T>& k,
+                  const Inputs<T>& in, const Operand<T>& out, long p, long N, Run run) {
+  const long seen = rows_seen(whole, o), begin = std::max(0L, run.first - seen);
+  const Layout<T> g = whole.between(begin, std::min(whole.rows, run.end + seen));
   Workspace& space = workspace();
   const long edges = o.iterations > 1 ? g.K * o.channels : 0, last = o.iterations - 1;
   space.reserve(block_bytes(g, o) + 2 * Workspace::bytes_for<T>(g.size(o.channels)) +
@@ -380,7 +389,7 @@ void forward_plane(const Layout<T>& g, const Options& o, const Coefficients<T>& 
   for (long t = 0; t < o.iterations; t++)
     iterate<NORM>(b, t, t ? u : b.zero_u, t < last ? u : b.spare_u,
                   [&](long j) { return direction[j % 2]; });
-  write_signal(g, b.x, p, o.channels, out);
+  write_signal(g, b.x, p, o.channels, out, {run.first - begin, run.end - begin});
   space.release();
 }
 

@@ -9,22 +9,17 @@
 
 namespace gsp {
 
-// Rows first .. last of a plane.
-struct Run {
-  long first, last;
-};
-
 // Rows near a run, `per_row` planes each; all zero from `lag` rows before it to `lag` after it.
 template <class T> T* rows_near(const Layout<T>& g, Workspace& space, Run run, long per_row) {
   T* at = g.origin(space.take<T>(g.size(per_row)), per_row);
   T* begin = at + (run.first - g.lag) * per_row * g.stride - g.margin();
-  T* end = at + (std::min(g.rows, run.last) + g.lag) * per_row * g.stride + g.margin();
+  T* end = at + (std::min(g.rows, run.end) + g.lag) * per_row * g.stride + g.margin();
   std::fill(begin, end, T(0));
   return at;
 }
 
 template <class T> Run widened(const Layout<T>& g, Run run, long before, long after) {
-  return {std::max(0L, run.first - before * g.lag), std::min(g.rows, run.last + after * g.lag)};
+  return {std::max(0L, run.first - before * g.lag), std::min(g.rows, run.end + after * g.lag)};
 }
 
 // f(where its edges start in user memory, where they lie in the row, first column, end) for each
@@ -59,7 +54,7 @@ template <class T, class F> void for_touching(const Layout<T>& g, long N, long r
 template <class T>
 void read_rows(const Layout<T>& g, const Operand<T>& from, long p, long C, Run run, T* to) {
   const T* base = from.data + from.plane[p];
-  for (long row = run.first; row < run.last; row++) {
+  for (long row = run.first; row < run.end; row++) {
     if (g.source[row] < 0) continue;
     const T* s = base + g.source[row] * g.width * from.node;
     for (long c = 0; c < C; c++) {
@@ -76,7 +71,7 @@ void similarity_rows(const Layout<T>& g, const Operand<T>& x, T cut, T* w, long 
   space.reserve(Workspace::bytes_for<T>(g.size(C)));
   T* rows = rows_near(g, space, run, C);
   read_rows(g, x, p, C, widened(g, run, 0, 1), rows);
-  for (long row = run.first; row < run.last; row++) {
+  for (long row = run.first; row < run.end; row++) {
     if (g.source[row] < 0) continue;
     const T* here = rows + row * C * g.stride;
     const auto edges = [&](long o, long at, long begin, long end) {
@@ -108,7 +103,7 @@ void similarity_reverse_rows(const Layout<T>& g, const Operand<T>& x, T floor, c
   T* sum = space.take<T>(C * g.stride);
   read_rows(g, x, p, C, widened(g, run, 1, 1), rows);
   const Run near = widened(g, run, 1, 0);
-  for (long row = near.first; row < near.last; row++) {
+  for (long row = near.first; row < near.end; row++) {
     if (g.source[row] < 0) continue;
     const auto edges = [&](long o, long at, long begin, long end) {
       T* d = k + (row * g.K + o) * g.stride;
@@ -117,7 +112,7 @@ void similarity_reverse_rows(const Layout<T>& g, const Operand<T>& x, T floor, c
     };
     for_leaving(g, N, row, edges, [](long, long, long) {});
   }
-  for (long row = run.first; row < run.last; row++) {
+  for (long row = run.first; row < run.end; row++) {
     if (g.source[row] < 0) continue;
     const T* here = rows + row * C * g.stride;
     for (long c = 0; c < C; c++)
@@ -156,9 +151,9 @@ void over_degrees_rows(const Layout<T>& g, const T* w, T smallest, T* to, long N
   space.reserve(Workspace::bytes_for<T>(g.size(1)));
   T* c = rows_near(g, space, run, 1);
   const Run near = widened(g, run, 0, 1);
-  for (long row = near.first; row < near.last; row++)
+  for (long row = near.first; row < near.end; row++)
     if (g.source[row] >= 0) reciprocal_degrees(g, w, smallest, N, row, c + row * g.stride);
-  for (long row = run.first; row < run.last; row++) {
+  for (long row = run.first; row < run.end; row++) {
     if (g.source[row] < 0) continue;
     const auto edges = [&](long o, long at, long begin, long end) {
       const T *here = c + row * g.stride, *there = here + g.dr[o] * g.stride + g.dx[o];
@@ -177,7 +172,7 @@ void over_degrees_reverse_rows(const Layout<T>& g, const T* w, const T* grad, T 
   space.reserve(2 * Workspace::bytes_for<T>(g.size(1)));
   T *c = rows_near(g, space, run, 1), *e = rows_near(g, space, run, 1);
   const Run near = widened(g, run, 0, 1);
-  for (long row = near.first; row < near.last; row++) {
+  for (long row = near.first; row < near.end; row++) {
     if (g.source[row] < 0) continue;
     T *c_row = c + row * g.stride, *e_row = e + row * g.stride;
     reciprocal_degrees(g, w, smallest, N, row, c_row);
@@ -186,7 +181,7 @@ void over_degrees_reverse_rows(const Layout<T>& g, const T* w, const T* grad, T 
     });
     for (long i = 0; i < g.width; i++) e_row[i] *= -c_row[i] * c_row[i];
   }
-  for (long row = run.first; row < run.last; row++) {
+  for (long row = run.first; row < run.end; row++) {
     if (g.source[row] < 0) continue;
     const auto edges = [&](long o, long at, long begin, long end) {
       const long here = row * g.stride, there = here + g.dr[o] * g.stride + g.dx[o];

@@ -40,6 +40,12 @@ template <class T> struct Layout {
         tail(first<T>(g.width - (vectors - 1) * lanes<T>)) {}
 
   bool holds(long row) const { return row >= 0 && row < rows && source[row] >= 0; }
+  // the lattice without the rows before `first` and from `end` on; nodes keep their numbers
+  Layout between(long first, long end) const {
+    Layout part = *this;
+    part.rows = end - first, part.source = source + first;
+    return part;
+  }
   // numbers in a buffer of `per_row` planes a row, from `lag` rows before the first to `lag` after
   // the last, with a margin at either end for columns beyond the border
   size_t size(long per_row) const { return (rows + 2 * lag) * per_row * stride + 2 * margin(); }
@@ -71,10 +77,15 @@ void read_signal(const Layout<T>& g, const Operand<T>& from, long p, long C, T* 
   }
 }
 
+// Rows first .. end of a lattice.
+struct Run {
+  long first, end;
+};
+
 template <class T>
-void write_signal(const Layout<T>& g, const T* from, long p, long C, const Operand<T>& to) {
+void write_signal(const Layout<T>& g, const T* from, long p, long C, const Operand<T>& to, Run run) {
   T* base = to.data + to.plane[p];
-  for (long row = 0; row < g.rows; row++) {
+  for (long row = run.first; row < run.end; row++) {
     if (g.source[row] < 0) continue;
     for (long c = 0; c < C; c++) {
       T* d = base + g.source[row] * g.width * to.node + c * to.channel;
@@ -82,6 +93,11 @@ void write_signal(const Layout<T>& g, const T* from, long p, long C, const Opera
       for (long i = 0; i < g.width; i++) d[i * to.node] = s[i];
     }
   }
+}
+
+template <class T>
+void write_signal(const Layout<T>& g, const T* from, long p, long C, const Operand<T>& to) {
+  write_signal(g, from, p, C, to, {0, g.rows});
 }
 
 // Calls f(row, offset, first column, end) for the slots that hold an edge; the others are padding.
