@@ -7,7 +7,7 @@ import torch
 from .._checks import check_positive_count
 from .._typing import Signal
 from ..graph import Graph, Topology, safe_reciprocal
-from ..operators import Adjacency
+from ..operators import Adjacency, Laplacian
 from .data_terms import DataTerm
 
 
@@ -43,10 +43,12 @@ def start(data: DataTerm, topology: Topology, sweeps: int = 4) -> Signal:
     topology.check_signal(x, "restored signal")
     if known.ndim == 0:  # everything was observed
         return x
-    W = Adjacency(Graph.unchecked(topology, topology.tent(x)))
+    graph = Graph.unchecked(topology, topology.tent(x))
+    # What is zero at a node has there the sum over neighbours -Lx, and L has kernels.
+    around = Adjacency(graph) if topology.directed else Laplacian(graph).scaled(-1.0)
     for _ in range(sweeps):
-        count = W(known.to(x.dtype))
-        average = W(torch.where(known, x, 0)) * safe_reciprocal(count)
+        count = torch.where(known, 0, around(known.to(x.dtype)))
+        average = around(torch.where(known, x, 0)) * safe_reciprocal(count)
         x = torch.where(known, x, average)
         known = known | (count > 0)
     systems = topology.systems
