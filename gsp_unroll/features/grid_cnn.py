@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,7 +21,8 @@ class GridCNN(nn.Module):
     $$h_1=\sigma(K_1*x),\qquad h_l=\sigma(K_l*h_{l-1}+h_{l-1}),\qquad f=h_{\texttt{num\_layers}}$$
 
     with 3x3 kernels and biases, at full resolution. The skip is left out where the number of
-    channels changes. Borders repeat the outermost pixel, so a constant image has constant features.
+    channels changes. Unless `padding="zeros"`, borders repeat the outermost pixel, so a constant
+    image has constant features.
     Each layer looks one pixel further: with 4 layers a feature sees a 9x9 window.
 
     The activation $\sigma$ also ends the network: a bias behind it would move all features alike,
@@ -34,6 +37,8 @@ class GridCNN(nn.Module):
         width: channels between layers, at least 1.
         heads: None, or the number of heads that the features are dealt out to.
         activation: a function or module applied to each entry.
+        padding: what convolutions see beyond the border: the outermost pixel again, which keeps
+            constants, or zeros, which take half the time on a CPU.
 
     Shapes:
         - **signal:** `(*batch, height * width, in_channels)`, rows after each other as
@@ -68,6 +73,7 @@ class GridCNN(nn.Module):
         width: int = 48,
         heads: int | None = None,
         activation: Activation = functional.leaky_relu,
+        padding: Literal["replicate", "zeros"] = "replicate",
     ) -> None:
         super().__init__()
         check_heads(out_channels, heads)
@@ -75,7 +81,7 @@ class GridCNN(nn.Module):
         self.heads = heads
         self.activation = activation
         self.layers = nn.ModuleList(
-            nn.Conv2d(before, after, kernel_size=3, padding=1, padding_mode="replicate")
+            nn.Conv2d(before, after, kernel_size=3, padding=1, padding_mode=padding)
             for before, after in layer_widths(in_channels, out_channels, width, num_layers)
         )
 

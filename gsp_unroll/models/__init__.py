@@ -2,17 +2,25 @@
 
 from .block import HeadMixture, UnrolledBlock
 from .demosaic import DemosaicNetwork, bilateral_graph, bilinear, green_first
+from .image import ImageNetwork
+from .mosaic import MosaicNetwork, MosaicStage
 from .network import UnrolledNetwork
-from .tiling import block_reach, in_tiles, restore_tiled
+from .published import PublishedNetwork
+from .stage import Stage
+from .tiling import in_tiles, restore_tiled
 
 __all__ = [
     "DemosaicNetwork",
     "HeadMixture",
+    "ImageNetwork",
+    "MosaicNetwork",
+    "MosaicStage",
+    "PublishedNetwork",
     "UnrolledBlock",
     "UnrolledNetwork",
     "bilateral_graph",
     "bilinear",
-    "block_reach",
+    "Stage",
     "green_first",
     "in_tiles",
     "restore_tiled",

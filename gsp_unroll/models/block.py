@@ -7,9 +7,11 @@ from torch import Tensor, nn
 
 from .._checks import check_positive_count, mistake
 from .._typing import Signal
+from ..features import Reach, reach_of
 from ..graph import Graph, Topology
 from ..learners import GraphLearner, full_precision
 from ..problems import DataTerm, start
+from .stage import Stage
 
 
 class HeadMixture(nn.Module):
@@ -39,7 +41,7 @@ class HeadMixture(nn.Module):
         return (c * x).sum(-3)
 
 
-class UnrolledBlock(nn.Module):
+class UnrolledBlock(Stage):
     r"""Features, graph and solve of one stage.
 
     $$f=\mathrm{features}(x),\qquad G_h=\mathrm{learner}(f_h),\qquad
@@ -124,13 +126,6 @@ class UnrolledBlock(nn.Module):
         return x + proposal.to(x.dtype)  # of a network of one's own, under autocast
 
     def forward(self, data: DataTerm, topology: Topology, x: Signal) -> Signal:
-        """The signal after this stage.
-
-        Args:
-            data: observation; stays the same through all stages.
-            topology: the edges among which the graph is drawn.
-            x: the signal so far.
-        """
         graph = self.graph(x, topology)
         base = None if self.correction is None else self.base(data, topology, x)
         with full_precision(x):
@@ -141,6 +136,33 @@ class UnrolledBlock(nn.Module):
                 x_hat = base + self._solve(misfit, graph, start(misfit, topology, self.sweeps))
             return x_hat if self.residual is None else x + self.residual * (x_hat - x)
 
+    def reach(self, radius: int) -> Reach:
+        r"""How far the stage looks, on a grid whose edges span at most `radius` rows or columns.
+
+        A solve of $K$ products with the Laplacian moves values by $K$ edges. The last weights that
+        it meets there lie one edge further where they are normalised, and depend on the features
+        as far as the feature network looks. What a correction proposes, and the `start` around it,
+        precede the solve.
+
+        Args:
+            radius: half the window of the grid.
+
+        Raises:
+            ValueError: a part whose reach is not known.
+
+        Example:
+            >>> from gsp_unroll import GridCNN, GTVUnroll, MahalanobisLearner, UnrolledBlock
+            >>> block = UnrolledBlock(GridCNN(3, 4), MahalanobisLearner(4), GTVUnroll(5, 5))
+            >>> block.reach(radius=2)  # 25 products and a normalisation, then 4 convolutions
+            Reach(pixels=56, stride=1)
+        """
+        through_graph = reach_of(self.features) + reach_of_solve(self.learner, self.solver, radius)
+        through_data = Reach(num_products(self.solver) * radius)
+        if self.correction is not None:
+            through_data += reach_of(self.correction) + Reach(self.sweeps * radius)
+        pixels = max(through_graph.pixels, through_data.pixels)
+        return Reach(pixels, (through_graph + through_data).stride)
+
     def _solve(self, data: DataTerm, graph: Graph, x0: Signal) -> Signal:
         if self.learner.heads is None:
             x: Signal = self.solver(data, graph, x0)
@@ -148,3 +170,36 @@ class UnrolledBlock(nn.Module):
         each = self.solver(data.per_head(), graph, x0.unsqueeze(-3))
         mixed: Signal = each.squeeze(-3) if self.mixture is None else self.mixture(each)
         return mixed
+
+
+def reach_of_solve(learner: GraphLearner, solver: nn.Module, radius: int) -> Reach:
+    """How far a solved value depends on the features that its graph is drawn on."""
+    hops = num_products(solver) + learner.hops
+    if getattr(solver, "normalization", "none") == "sym":
+        hops += 1  # the Laplacian is scaled once more, by the degrees of the graph
+    return Reach(hops * radius)
+
+
+def num_products(solver: nn.Module) -> int:
+    """Products with the Laplacian, one after another, in an unrolled solver.
+
+    The right-hand side of an ADMM iteration takes one gradient and one divergence, no further than
+    the product that makes the first residual: an iteration of `cg_steps` reaches that many edges.
+
+    Raises:
+        ValueError: a solve whose steps depend on inner products, or of another kind.
+    """
+    solves = getattr(solver, "linear_solves", None) or [getattr(solver, "linear_solve", None)]
+    if any(not hasattr(solve, "coefficients") for solve in solves):
+        raise mistake(
+            f"a {type(solver).__name__} as solver",
+            "an unrolled solver whose number of products is known",
+            "Use GLRUnroll, GTVUnroll, VectorGTVUnroll or GTVLinearProgramUnroll.",
+        )
+    if any(alpha is None for solve in solves for alpha in solve.coefficients()[0]):
+        raise mistake(
+            f"a {type(solver).__name__} whose steps come from inner products over the whole image",
+            "coefficients that are the same for every crop",
+            "Use BoundedMomentum, the default, or HeavyBall as its linear solve.",
+        )
+    return sum(solve.cg_steps for solve in solves)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from .._typing import Mask, Signal
+from .._typing import Signal
 from ..features import BilateralFeatures, GridCNN, OnGrid, Reach
 from ..graph import Graph, Topology
 from ..learners import MahalanobisLearner
@@ -15,8 +15,8 @@ from ..problems import Interpolation, start
 from ..unroll import GTVUnroll
 from ._grids import known_grid
 from .block import UnrolledBlock
+from .image import ImageNetwork
 from .network import UnrolledNetwork
-from .tiling import in_tiles, restore_tiled
 
 #: Fills an observation: `data -> signal`.
 Interpolator = Callable[[Interpolation], Signal]
@@ -70,7 +70,7 @@ def bilateral_graph(
     return learner(features, topology).detach()  # type: ignore[no-any-return]
 
 
-class DemosaicNetwork(nn.Module):
+class DemosaicNetwork(ImageNetwork):
     r"""A small trained demosaicker: colour differences, a base, and one or more graph solves.
 
     $x^0$ interpolates colour differences (`green_first` of the bilinear start). Each block then
@@ -99,6 +99,9 @@ class DemosaicNetwork(nn.Module):
         torch.Size([2, 64, 3])
     """
 
+    #: green looks at its neighbours, the differences to it at theirs
+    start_reach = Reach(2)
+
     def __init__(
         self,
         num_blocks: int = 1,
@@ -110,69 +113,37 @@ class DemosaicNetwork(nn.Module):
         cg_steps: int = 4,
         window: int = 5,
     ) -> None:
-        super().__init__()
-        self.window = window
-        self.network = UnrolledNetwork(
-            UnrolledBlock(
-                GridCNN(3, heads * features, num_layers=2, width=width, heads=heads),
-                MahalanobisLearner(features, heads=heads),
-                GTVUnroll(num_iterations, cg_steps, heads=heads),
-                correction=OnGrid(_small_cnn(6, width, 3)),
-                sweeps=1,
-            )
-            for _ in range(num_blocks)
+        super().__init__(
+            UnrolledNetwork(
+                UnrolledBlock(
+                    GridCNN(3, heads * features, num_layers=2, width=width, heads=heads),
+                    MahalanobisLearner(features, heads=heads),
+                    GTVUnroll(num_iterations, cg_steps, heads=heads),
+                    correction=OnGrid(_small_cnn(6, width, 3)),
+                    sweeps=1,
+                )
+                for _ in range(num_blocks)
+            ),
+            window,
         )
 
-    def forward(self, data: Interpolation, shape: tuple[int, int]) -> Signal:
-        """The colour image.
-
-        Args:
-            data: the mosaic.
-            shape: height and width in pixels.
-        """
-        x: Signal = self.network(data, self._topology(shape), self._start(data, shape))
-        return x
-
-    def restore_tiled(
-        self, data: Interpolation, shape: tuple[int, int], *, tile: int = 256
-    ) -> Signal:
-        """The colour image, of a photograph that is too large to be restored in one piece: the same
-        values tile by tile, see `gsp_unroll.restore_tiled`.
-
-        Args:
-            data: the mosaic.
-            shape: height and width in pixels.
-            tile: side of a tile in pixels, at least 1.
-        """
-
-        def begin(crop: tuple[int, int], samples: Signal, mask: Mask) -> Signal:
-            return self._start(Interpolation.unchecked(SamplingMask(mask), samples), crop)
-
-        # green looks at its neighbours, the differences to it at theirs
-        x0 = in_tiles(
-            begin, shape, data.backprojected, data.mask, reach=Reach(2), tile=tile, name="start"
-        )
-        return restore_tiled(self.network, data, self._topology(shape), tile=tile, x0=x0)
+    def x0(self, data: Interpolation, shape: tuple[int, int]) -> Signal:
+        """Colour differences filled from their neighbours, samples kept."""
+        return green_first(lambda d: bilinear(d, shape), data)
 
     def graph(self, data: Interpolation, shape: tuple[int, int]) -> Graph:
         """The graphs, one per head, that the first stage draws on the colour-difference start."""
         block = self.network.blocks[0]
         assert isinstance(block, UnrolledBlock)
-        return block.graph(self._start(data, shape), self._topology(shape))
+        return block.graph(self.x0(data, shape), self.topology(shape))
 
     def without_graph(self, data: Interpolation, shape: tuple[int, int]) -> Signal:
         """What the first stage's convolutions propose, samples kept: the control that says how much
         the graph adds."""
         block = self.network.blocks[0]
         assert isinstance(block, UnrolledBlock)
-        x0 = self._start(data, shape)
-        return data.feasible(block.base(data, self._topology(shape), x0))
-
-    def _topology(self, shape: tuple[int, int]) -> Topology:
-        return known_grid(shape, window=self.window)
-
-    def _start(self, data: Interpolation, shape: tuple[int, int]) -> Signal:
-        return green_first(lambda d: bilinear(d, shape), data)
+        x0 = self.x0(data, shape)
+        return data.feasible(block.base(data, self.topology(shape), x0))
 
 
 def _small_cnn(in_channels: int, width: int, out_channels: int) -> nn.Sequential:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
 
 from torch import nn
 
@@ -11,7 +12,7 @@ from .._typing import Signal
 from ..graph import Topology
 from ..problems import DataTerm, start
 from ..unroll.parameters import last
-from .block import UnrolledBlock
+from .stage import Stage
 
 
 class UnrolledNetwork(nn.Module):
@@ -48,19 +49,24 @@ class UnrolledNetwork(nn.Module):
         torch.Size([3, 36, 1])
     """
 
-    def __init__(self, blocks: Iterable[UnrolledBlock]) -> None:
+    def __init__(self, blocks: Iterable[Stage]) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         if not self.blocks:
             raise mistake("no block", "at least one", "Pass a list of UnrolledBlock.")
+
+    @property
+    def stages(self) -> Sequence[Stage]:
+        """The blocks, in order."""
+        return [cast(Stage, block) for block in self.blocks]
 
     def iterates(
         self, data: DataTerm, topology: Topology, x0: Signal | None = None
     ) -> Iterator[Signal]:
         """The signal after each stage."""
         x = start(data, topology) if x0 is None else x0
-        for block in self.blocks:
-            x = block(data, topology, x)
+        for stage in self.stages:
+            x = stage(data, topology, x)
             yield x
 
     def forward(self, data: DataTerm, topology: Topology, x0: Signal | None = None) -> Signal:

@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from itertools import product
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from .._checks import check_positive_count, check_same_kind, mistake
 from .._typing import Signal
-from ..features import Reach, image_shape, reach_of
+from ..features import Reach, image_shape
 from ..graph import Topology
 from ..operators import SamplingMask
 from ..problems import DataTerm, start
 from ._grids import known_grid
-from .block import UnrolledBlock
 from .network import UnrolledNetwork
+from .stage import Stage
 
-#: One stage on a crop of height and width `shape`: `(shape, *crops of its inputs) -> signal`.
-Stage = Callable[..., Signal]
+#: Work on a crop of height and width `shape`: `(shape, *crops of its inputs) -> signal`.
+OnCrop = Callable[..., Signal]
 Shape = tuple[int, int]
 
 #: Rounds of filling in the start that a network makes for itself.
@@ -47,7 +47,7 @@ def restore_tiled(
     another, and the margin is thrown away. So the result is that of the whole image, to rounding:
     no blending, no seams.
 
-    The reach is computed from the parts (`block_reach`). Memory beyond a few images is that of one
+    The reach is computed from the parts (`Stage.reach`). Memory beyond a few images is that of one
     crop, whose size you choose: that the weights of all heads are there at once matters no more.
 
     Inference only: no gradient is recorded.
@@ -101,83 +101,21 @@ def restore_tiled(
         topology.check_signal(x0, "start")
         check_same_kind(x0, samples, "the start x0", "the observation")
         x = x0
-    for number, block in enumerate(network.blocks, start=1):
-        assert isinstance(block, UnrolledBlock)
+    for number, stage in enumerate(network.stages, start=1):
 
-        def stage(
-            shape: Shape, x: Tensor, y: Tensor, m: Tensor, block: UnrolledBlock = block
-        ) -> Signal:
-            restored: Signal = block(crop_of(y, m), image.cropped(shape), x)
+        def on_crop(shape: Shape, x: Tensor, y: Tensor, m: Tensor, stage: Stage = stage) -> Signal:
+            restored: Signal = stage(crop_of(y, m), image.cropped(shape), x)
             return restored
 
-        reach = block_reach(block, image.radius)
+        reach = stage.reach(image.radius)
         name = f"stage {number} of {len(network.blocks)}"
-        x = in_tiles(stage, image.shape, x, samples, mask, reach=reach, tile=tile, name=name)
+        x = in_tiles(on_crop, image.shape, x, samples, mask, reach=reach, tile=tile, name=name)
     return x
-
-
-def block_reach(block: UnrolledBlock, radius: int) -> Reach:
-    r"""How far a stage looks, on a grid whose edges span at most `radius` rows or columns.
-
-    A solve of $K$ products with the Laplacian moves values by $K$ edges. The last weights that it
-    meets there lie one edge further where they are normalised, and depend on the features as far
-    as the feature network looks. What a correction proposes, and the `start` around it, precede
-    the solve.
-
-    Args:
-        block: the stage.
-        radius: half the window of the grid.
-
-    Raises:
-        ValueError: a part whose reach is not known.
-
-    Example:
-        >>> from gsp_unroll import GridCNN, GTVUnroll, MahalanobisLearner, UnrolledBlock
-        >>> from gsp_unroll.models import block_reach
-        >>> block = UnrolledBlock(GridCNN(3, 4), MahalanobisLearner(4), GTVUnroll(5, 5))
-        >>> block_reach(block, radius=2)  # 25 products and a normalisation, then 4 convolutions
-        Reach(pixels=56, stride=1)
-    """
-    products = _num_products(block.solver)
-    hops = products + block.learner.hops
-    if getattr(block.solver, "normalization", "none") == "sym":
-        hops += 1  # the Laplacian is scaled once more, by the degrees of the graph
-    through_graph = reach_of(block.features) + Reach(hops * radius)
-    through_data = Reach(products * radius)
-    if block.correction is not None:
-        through_data += reach_of(block.correction) + Reach(block.sweeps * radius)
-    pixels = max(through_graph.pixels, through_data.pixels)
-    return Reach(pixels, (through_graph + through_data).stride)
-
-
-def _num_products(solver: nn.Module) -> int:
-    """Products with the Laplacian, one after another, in an unrolled solver.
-
-    The right-hand side of an ADMM iteration takes one gradient and one divergence, no further than
-    the product that makes the first residual: an iteration of `cg_steps` reaches that many edges.
-
-    Raises:
-        ValueError: a solve whose steps depend on inner products, or of another kind.
-    """
-    solves = getattr(solver, "linear_solves", None) or [getattr(solver, "linear_solve", None)]
-    if any(not hasattr(solve, "coefficients") for solve in solves):
-        raise mistake(
-            f"a {type(solver).__name__} as solver",
-            "an unrolled solver whose number of products is known",
-            "Use GLRUnroll, GTVUnroll, VectorGTVUnroll or GTVLinearProgramUnroll.",
-        )
-    if any(alpha is None for solve in solves for alpha in solve.coefficients()[0]):
-        raise mistake(
-            f"a {type(solver).__name__} whose steps come from inner products over the whole image",
-            "coefficients that are the same for every crop",
-            "Use BoundedMomentum, the default, or HeavyBall as its linear solve.",
-        )
-    return sum(solve.cg_steps for solve in solves)
 
 
 @torch.no_grad()
 def in_tiles(
-    stage: Stage,
+    stage: OnCrop,
     shape: Shape,
     *signals: Tensor,
     reach: Reach,

@@ -36,7 +36,7 @@ from gsp_unroll import (
     start,
 )
 from gsp_unroll.features import Reach
-from gsp_unroll.models import block_reach, in_tiles
+from gsp_unroll.models import in_tiles
 
 SHAPE = (45, 58)
 NODES = 45 * 58
@@ -235,7 +235,7 @@ REACHES = {
 def test_the_reach_of_a_stage_is_attained_and_not_exceeded(arguments, pixels, radius):
     stage = block(depth=2, **arguments).double()
     expected = (pixels - 2) * radius + 2  # all but the two convolutions counts edges
-    assert block_reach(stage, radius) == Reach(expected)
+    assert stage.reach(radius) == Reach(expected)
     side = 2 * expected + 5
     shape, middle = (side, side), side // 2
     topology = grid_graph(shape, window=2 * radius + 1)
@@ -247,17 +247,17 @@ def test_the_reach_of_a_stage_is_attained_and_not_exceeded(arguments, pixels, ra
 
 def test_a_correction_and_its_start_come_before_the_solve():
     stage = block(solver=GLRUnroll, steps=(1, 2), depth=1, correction=correction(), sweeps=3)
-    assert block_reach(stage, 1) == Reach(2 + 3 + 2)
-    assert block_reach(stage, 2) == Reach(2 * 2 + 3 * 2 + 2)
+    assert stage.reach(1) == Reach(2 + 3 + 2)
+    assert stage.reach(2) == Reach(2 * 2 + 3 * 2 + 2)
     unet = block(features=GridUNet, correction=correction())
-    assert block_reach(unet, 2) == Reach((2 + 1) * 2 + 14, stride=4)
+    assert unet.reach(2) == Reach((2 + 1) * 2 + 14, stride=4)
 
 
 def test_the_margin_is_needed(monkeypatch):
     network = UnrolledNetwork([block()]).double()
     data, topology = observed(), grid_graph(SHAPE, window=3)
     whole = network(data, topology).detach()
-    monkeypatch.setattr("gsp_unroll.models.tiling.block_reach", lambda *_: Reach(1))
+    monkeypatch.setattr(UnrolledBlock, "reach", lambda *_: Reach(1))
     tiled = restore_tiled(network, data, topology, tile=20, x0=start(data, topology))
     assert float((tiled - whole).abs().max()) > 1e-6
 
@@ -286,7 +286,7 @@ def test_a_bad_pixel_stays_within_the_reach(bad, where, tile):
         for y in (good, spoiled)
     )
     # stage by stage, after the four rounds of the start
-    reach = 4 + sum(block_reach(b, 1).pixels for b in network.blocks)
+    reach = 4 + sum(b.reach(1).pixels for b in network.blocks)
     rows, columns = (torch.arange(n) for n in SHAPE)
     outside = ((rows - where[0]).abs() > reach).unsqueeze(-1) | ((columns - where[1]).abs() > reach)
     assert bool(outside.any())

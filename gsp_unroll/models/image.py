@@ -1,0 +1,82 @@
+"""What networks for images share: the grid of an image's size, tiles."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import nn
+
+from .._typing import Mask, Signal
+from ..features import Reach
+from ..graph import Topology
+from ..operators import SamplingMask
+from ..problems import Interpolation
+from ._grids import known_grid
+from .network import UnrolledNetwork
+from .tiling import in_tiles, restore_tiled
+
+
+class ImageNetwork(nn.Module, ABC):
+    r"""An `UnrolledNetwork` on the pixels of images of any size, each joined to its window.
+
+    A subclass says where the first stage starts, `x0`.
+
+    Args:
+        network: the stages.
+        window: neighbourhood of a pixel, odd.
+
+    Shapes:
+        - **data.y:** `(*batch, observed pixels, channels)`
+        - **output:** `(*batch, pixels, channels)`
+    """
+
+    #: how far `x0` looks, in pixels
+    start_reach: Reach
+
+    def __init__(self, network: UnrolledNetwork, window: int = 5) -> None:
+        super().__init__()
+        self.network, self.window = network, window
+
+    @abstractmethod
+    def x0(self, data: Interpolation, shape: tuple[int, int]) -> Signal:
+        """The start: known values kept or nearly so, the others filled."""
+
+    def topology(self, shape: tuple[int, int]) -> Topology:
+        """Pixels of an image, each joined to the others of its window."""
+        return known_grid(shape, window=self.window)
+
+    def forward(self, data: Interpolation, shape: tuple[int, int]) -> Signal:
+        """The restored image.
+
+        Args:
+            data: what is known of it.
+            shape: height and width in pixels.
+        """
+        x: Signal = self.network(data, self.topology(shape), self.x0(data, shape))
+        return x
+
+    def restore_tiled(
+        self, data: Interpolation, shape: tuple[int, int], *, tile: int = 256
+    ) -> Signal:
+        """The image, of a photograph that is too large to be restored in one piece: the same values
+        tile by tile, see `gsp_unroll.restore_tiled`.
+
+        Args:
+            data: what is known of it.
+            shape: height and width in pixels.
+            tile: side of a tile in pixels, at least 1.
+        """
+
+        def begin(crop: tuple[int, int], samples: Signal, mask: Mask) -> Signal:
+            return self.x0(Interpolation.unchecked(SamplingMask(mask), samples), crop)
+
+        x0 = in_tiles(
+            begin,
+            shape,
+            data.backprojected,
+            data.mask,
+            reach=self.start_reach,
+            tile=tile,
+            name="start",
+        )
+        return restore_tiled(self.network, data, self.topology(shape), tile=tile, x0=x0)

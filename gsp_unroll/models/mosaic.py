@@ -1,0 +1,182 @@
+"""The successor of the published networks: one look at half resolution, then the graph."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .._typing import Signal
+from ..features import Reach
+from ..features.on_grid import as_image, as_signal, image_shape
+from ..graph import Graph, Topology
+from ..learners import MahalanobisLearner, full_precision
+from ..problems import DataTerm, Interpolation, start
+from ..unroll import GTVUnroll
+from .block import HeadMixture, num_products, reach_of_solve
+from .demosaic import bilinear, green_first
+from .image import ImageNetwork
+from .network import UnrolledNetwork
+from .stage import Stage
+
+CELL = 2  # pixels along the side of the array's repeating pattern
+
+
+class ResidualConvolutions(nn.Module):
+    r"""$h\leftarrow h+K_2*\sigma(K_1*h)$, two 3x3 convolutions with $\sigma$ a leaky ReLU."""
+
+    reach = Reach(2)
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        change: Tensor = self.second(functional.leaky_relu(self.first(h), 0.1))
+        return h + change
+
+
+class MosaicStage(Stage):
+    r"""One look gives both: a proposal for the image, and the features its graphs are drawn on.
+
+    $$(\delta,f)=\mathrm{look}(x),\qquad \bar x=x+\delta,\qquad
+      x\leftarrow\bar x+\sum_hc_h\,\mathrm{solve}\big(y-H\bar x,\;G_h(f_h)\big).$$
+
+    The look is at half resolution: the four pixels of a 2x2 cell are channels, so that each
+    position of the filter array has weights of its own, at a quarter of the cost. An odd row or
+    column is repeated once to fill its cell.
+
+    Without a graph the samples are put back into $\bar x$: the control that says what the graph
+    adds.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        depth: int,
+        heads: int,
+        features: int,
+        num_iterations: int,
+        cg_steps: int,
+        graph: bool,
+    ) -> None:
+        super().__init__()
+        pixels = CELL**2
+        self.enter = nn.Conv2d(3 * pixels, width, 3, padding=1)
+        self.look = nn.Sequential(*(ResidualConvolutions(width) for _ in range(depth)))
+        # no bias behind either: the solve takes out a constant of the first, distances that of the
+        # second
+        self.propose = nn.Conv2d(width, 3 * pixels, 3, padding=1, bias=False)
+        nn.init.zeros_(self.propose.weight)  # training starts from x
+        self.heads = heads if graph else None
+        if graph:
+            self.attend = nn.Conv2d(width, pixels * heads * features, 1, bias=False)
+            self.learner = MahalanobisLearner(features, heads=heads)
+            # thresholds for what a good proposal leaves over, a tenth of a whole signal's
+            self.solver = GTVUnroll(num_iterations, cg_steps, heads=heads, lam=0.003)
+            self.mixture = HeadMixture(heads)
+
+    def forward(self, data: DataTerm, topology: Topology, x: Signal) -> Signal:
+        h = self.hidden(x, topology)
+        base = x + self._at_pixels(self.propose(h), topology, x)
+        if self.heads is None:
+            return data.feasible(base)
+        graph = self.graph(h, topology, x)
+        with full_precision(x):
+            misfit = data.around(base)
+            x0 = start(misfit, topology, sweeps=1)
+            mixed: Signal = self.mixture(self.solver(misfit.per_head(), graph, x0.unsqueeze(-3)))
+            return base + mixed
+
+    def hidden(self, x: Signal, topology: Topology) -> Tensor:
+        """What the look sees of `x`: `(batch, width, cells down, cells across)`."""
+        image = as_image(x, image_shape(topology))
+        height, width = image.shape[-2:]
+        if height % CELL or width % CELL:
+            image = functional.pad(image, (0, width % CELL, 0, height % CELL), mode="replicate")
+        cells = functional.pixel_unshuffle(image, CELL)
+        h: Tensor = self.look(self.enter(cells.contiguous(memory_format=torch.channels_last)))
+        return h
+
+    def graph(self, h: Tensor, topology: Topology, x: Signal) -> Graph:
+        """The graphs, one per head, drawn on what the look sees."""
+        f = self._at_pixels(self.attend(h), topology, x)
+        graph: Graph = self.learner(f.unflatten(-1, (self.heads, -1)).movedim(-2, -3), topology)
+        return graph
+
+    def _at_pixels(self, cells: Tensor, topology: Topology, x: Signal) -> Signal:
+        """Channels of cells as a signal on pixels, in the dtype of `x`."""
+        height, width = image_shape(topology)
+        image = functional.pixel_shuffle(cells, CELL)[..., :height, :width]
+        return as_signal(image, tuple(x.shape[:-2])).to(x.dtype)
+
+    def reach(self, radius: int) -> Reach:
+        # each convolution sees one cell further, and a pixel may be the last of its own
+        look = Reach(CELL * (2 + 2 * len(self.look)) + CELL - 1, CELL)
+        if self.heads is None:
+            return look
+        through_graph = reach_of_solve(self.learner, self.solver, radius)
+        through_data = Reach((num_products(self.solver) + 1) * radius)  # 1: start
+        return look + Reach(max(through_graph.pixels, through_data.pixels))
+
+
+class MosaicNetwork(ImageNetwork):
+    r"""The demosaicker: colour differences, one look at half resolution, and a solve on graphs.
+
+    $x^0$ interpolates colour differences (`green_first` of the bilinear start). Residual
+    convolutions on 2x2 cells then propose a correction and draw `heads` graphs, on which an
+    unrolled GTV spreads the misfit of the proposal at the samples, see `MosaicStage`. The samples
+    come back as they were.
+
+    Args:
+        stages: stages in sequence, each with parameters of its own.
+        width: channels of the convolutions.
+        depth: pairs of convolutions in a stage.
+        heads: graphs of a stage, at least 2.
+        features: length of a feature vector.
+        num_iterations: ADMM iterations of a solve.
+        cg_steps: steps of each linear solve.
+        window: neighbourhood of a pixel, odd.
+        graph: False for the control, the same convolutions with no graph behind.
+
+    Shapes:
+        - **data.y:** `(*batch, observed pixels, 1)`, behind a Bayer array whose top left pixels are
+          red, green, green, blue
+        - **output:** `(*batch, pixels, 3)`
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import BayerMosaic, Interpolation
+        >>> from gsp_unroll.models import MosaicNetwork
+        >>> H = BayerMosaic(8, 8)
+        >>> network = MosaicNetwork(width=8, depth=1)
+        >>> network(Interpolation(H, torch.rand(2, 64, 1)), (8, 8)).shape
+        torch.Size([2, 64, 3])
+    """
+
+    start_reach = Reach(2)
+
+    def __init__(
+        self,
+        stages: int = 1,
+        *,
+        width: int = 64,
+        depth: int = 4,
+        heads: int = 2,
+        features: int = 4,
+        num_iterations: int = 2,
+        cg_steps: int = 4,
+        window: int = 5,
+        graph: bool = True,
+    ) -> None:
+        super().__init__(
+            UnrolledNetwork(
+                MosaicStage(width, depth, heads, features, num_iterations, cg_steps, graph)
+                for _ in range(stages)
+            ),
+            window,
+        )
+
+    def x0(self, data: Interpolation, shape: tuple[int, int]) -> Signal:
+        return green_first(lambda d: bilinear(d, shape), data)

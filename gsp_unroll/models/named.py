@@ -1,0 +1,84 @@
+"""Networks by name, and their weights in files: built again from what the file itself says."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from .._checks import mistake
+from .demosaic import DemosaicNetwork
+from .mosaic import MosaicNetwork
+from .published import PublishedNetwork
+
+#: Constructors of the image networks that a command or a file of weights may name.
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "demosaic": DemosaicNetwork,
+    "mosaic": MosaicNetwork,
+    "ugtv": PublishedNetwork.ugtv,
+    "uglr": PublishedNetwork.uglr,
+    "ugtv_splitting": PublishedNetwork.ugtv_splitting,
+    "uglr_combinatorial": PublishedNetwork.uglr_combinatorial,
+}
+FORMAT = "gsp_unroll network 1"
+
+
+def save_network(
+    network: nn.Module,
+    path: Path,
+    name: str,
+    arguments: dict[str, Any],
+    about: dict[str, Any] | None = None,
+) -> None:
+    """Writes the weights and how to build the network around them; all or nothing.
+
+    Args:
+        network: the network.
+        path: file, by custom `*.safetensors`.
+        name: of its constructor in `NETWORKS`.
+        arguments: of its constructor.
+        about: anything else worth knowing, as plain values.
+    """
+    metadata = {
+        "format": FORMAT,
+        "network": name,
+        "arguments": json.dumps(arguments),
+        "about": json.dumps(about or {}),
+    }
+    tensors = {key: value.detach().contiguous() for key, value in network.state_dict().items()}
+    beside = path.with_name(path.name + ".part")
+    save_file(tensors, beside, metadata=metadata)
+    os.replace(beside, path)
+
+
+def load_network(path: str | Path) -> nn.Module:
+    """The network that `save_network` wrote, ready to restore.
+
+    Raises:
+        ValueError: a file that was cut short, or that something else wrote.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT or metadata.get("network") not in NETWORKS:
+                raise _foreign(path, "another kind of file")
+            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise _foreign(path, str(error)) from error
+    network = NETWORKS[metadata["network"]](**json.loads(metadata["arguments"]))
+    network.load_state_dict(tensors)
+    return network.eval()
+
+
+def _foreign(path: str | Path, why: str) -> Exception:
+    return mistake(
+        f"{path}, which holds no network ({why})",
+        f"a whole file of the format {FORMAT!r}",
+        "Download it again, or write it with save_network.",
+    )

@@ -1,0 +1,42 @@
+"""What a network is a sequence of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import nn
+
+from .._typing import Signal
+from ..features import Reach
+from ..graph import Topology
+from ..problems import DataTerm
+
+
+class Stage(nn.Module, ABC):
+    r"""One step of an `UnrolledNetwork`: from the signal so far to a better one,
+    $x\leftarrow\mathrm{stage}(y, x)$.
+
+    `UnrolledBlock` is the general one.
+    """
+
+    @abstractmethod
+    def forward(self, data: DataTerm, topology: Topology, x: Signal) -> Signal:
+        """The signal after this stage.
+
+        Args:
+            data: observation; stays the same through all stages.
+            topology: the edges among which the graph is drawn.
+            x: the signal so far.
+        """
+
+    @abstractmethod
+    def reach(self, radius: int) -> Reach:
+        """How far the stage looks, on a grid whose edges span at most `radius` rows or columns:
+        the margin that `restore_tiled` gives a tile.
+
+        Args:
+            radius: half the window of the grid.
+
+        Raises:
+            ValueError: a part whose reach is not known.
+        """

@@ -1,0 +1,1 @@
+"""Training of image networks: `python -m gsp_unroll.train --help`."""

@@ -1,0 +1,117 @@
+"""Random crops of photographs, each a function of a seed and a number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._checks import check_positive_count, mistake
+from ..photos import find_photos, read_photo
+
+
+def split_photos(
+    folders: Sequence[Path], share: float, seed: int = 0
+) -> tuple[list[Path], list[Path]]:
+    """The photographs to learn from, and those held out to choose by.
+
+    Tiles of one photograph, `name_r0c1`, stay together: a held-out tile beside a learned one would
+    be half known.
+
+    Args:
+        folders: each is searched for photographs.
+        share: part of the photographs that is held out, from 0 to below 1.
+        seed: of the choice.
+    """
+    if not 0 <= share < 1:
+        raise mistake(f"holdout={share}", "a share from 0 to below 1", "Hold out 0.03 of all.")
+    groups: dict[str, list[Path]] = {}
+    for path in (path for folder in folders for path in find_photos(folder)):
+        photo = re.sub(r"_r\d+c\d+$", "", path.stem)
+        groups.setdefault(f"{path.parent}/{photo}", []).append(path)
+    names = sorted(groups)
+    order = np.random.default_rng([seed, 0]).permutation(len(names))
+    held = {names[i] for i in order[: round(share * len(names))]}
+    learn = [path for name in names if name not in held for path in groups[name]]
+    if not learn:
+        raise mistake("no photograph", "at least one to learn from", "Give a folder of pictures.")
+    return learn, [path for name in sorted(held) for path in groups[name]]
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Square crops of photographs: number `i` is the same crop whenever it is asked for.
+
+    So training needs no state of a random generator to go on where it stopped, and any number of
+    processes may each take a part.
+
+    Args:
+        photos: 8-bit images, `(height, width, 3)`.
+        size: side of a crop in pixels; no photograph is smaller.
+        seed: of the positions, the order and the orientation.
+        patches: None for a new position with every number; else that many positions, fixed by the
+            seed and visited in a new order in each epoch.
+        choices: positions drawn for a crop, of which the one with the most detail is taken.
+    """
+
+    photos: Sequence[np.ndarray]
+    size: int
+    seed: int = 0
+    patches: int | None = None
+    choices: int = 1
+
+    def __post_init__(self) -> None:
+        check_positive_count(self.size, "size")
+        check_positive_count(self.choices, "choices")
+        small = [p.shape for p in self.photos if min(p.shape[:2]) < self.size]
+        if small:
+            raise mistake(
+                f"a photograph of {small[0][0]} x {small[0][1]} pixels",
+                f"at least {self.size} x {self.size}, the size of a crop",
+                "Take it out of the folder, or ask for smaller crops.",
+            )
+
+    def batch(self, numbers: range) -> Tensor:
+        """The crops of these numbers as signals in [0, 1], `(crops, size * size, 3)`."""
+        crops = np.stack([self._crop(number) for number in numbers])
+        return torch.from_numpy(crops).reshape(len(numbers), self.size**2, 3).float() / 255
+
+    def _crop(self, number: int) -> np.ndarray:
+        place = number
+        if self.patches is not None:
+            epoch, index = divmod(number, self.patches)
+            place = int(self._random("order", epoch).permutation(self.patches)[index])
+        draw = self._random("place", place)
+        crop = max((self._cut(draw) for _ in range(self.choices)), key=self._detail)
+        turn = int(self._random("turn", number).integers(0, 8))
+        crop = np.rot90(crop, turn % 4)
+        return np.fliplr(crop) if turn >= 4 else crop
+
+    def _cut(self, draw: np.random.Generator) -> np.ndarray:
+        area = np.cumsum([p.shape[0] * p.shape[1] for p in self.photos])
+        photo = self.photos[int(np.searchsorted(area, draw.integers(area[-1]), side="right"))]
+        top, left = (int(draw.integers(n - self.size + 1)) for n in photo.shape[:2])
+        return photo[top : top + self.size, left : left + self.size]
+
+    def _detail(self, crop: np.ndarray) -> float:
+        """Mean curvature: what a filter array aliases."""
+        if self.choices == 1:
+            return 0.0
+        grey = crop.astype(np.float32).mean(-1)
+        across = 2 * grey[:, 1:-1] - grey[:, :-2] - grey[:, 2:]
+        down = 2 * grey[1:-1] - grey[:-2] - grey[2:]
+        return float(np.abs(across).mean() + np.abs(down).mean())
+
+    def _random(self, purpose: str, number: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, *purpose.encode(), number])
+
+
+def read_all(paths: Sequence[Path]) -> Iterator[np.ndarray]:
+    """Each photograph as 8-bit colours."""
+    for path in paths:
+        yield np.round(read_photo(path) * 255).astype(np.uint8)

@@ -1,0 +1,81 @@
+"""What is to be restored: how a photograph is observed, and with how many channels."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .._typing import Signal
+from ..operators import BayerMosaic, SamplingMask
+from ..problems import Interpolation
+
+Shape = tuple[int, int]
+
+#: Luma of ITU-R BT.601 in studio range: 16 to 235 of 255, the Y of `skimage.color.rgb2ycbcr`.
+LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
+LUMA_OFFSET = 16 / 255
+
+
+def luma(photo: Signal) -> Signal:
+    """The Y channel of colours in [0, 1], `(*batch, pixels, 3)` to `(*batch, pixels, 1)`."""
+    return photo @ photo.new_tensor(LUMA).unsqueeze(-1) + LUMA_OFFSET
+
+
+class Task(ABC):
+    """A way to lose part of a photograph."""
+
+    channels: int
+
+    @abstractmethod
+    def truth(self, photo: Signal) -> Signal:
+        """What is wanted of a photograph, `(*batch, pixels, channels)`."""
+
+    @abstractmethod
+    def observe(self, truth: Signal, shape: Shape) -> Interpolation:
+        """What is known of it."""
+
+
+@dataclass(frozen=True)
+class Demosaic(Task):
+    """One colour per pixel behind a Bayer filter, all three wanted.
+
+    Args:
+        phase: colours of the top left 2x2 pixels.
+    """
+
+    phase: str = "RGGB"
+    channels = 3
+
+    def truth(self, photo: Signal) -> Signal:
+        return photo
+
+    def observe(self, truth: Signal, shape: Shape) -> Interpolation:
+        H = BayerMosaic(*shape, self.phase, device=truth.device)
+        return Interpolation.unchecked(H, H @ truth)
+
+
+@dataclass(frozen=True)
+class Interpolate(Task):
+    """Every second pixel of every second row of the luma known, no filter before; all wanted."""
+
+    channels = 1
+
+    def truth(self, photo: Signal) -> Signal:
+        return luma(photo)
+
+    def observe(self, truth: Signal, shape: Shape) -> Interpolation:
+        mask = torch.zeros(shape, dtype=torch.bool, device=truth.device)
+        mask[::2, ::2] = True
+        H = SamplingMask(mask.reshape(-1))
+        return Interpolation.unchecked(H, H @ truth)
+
+
+TASKS: dict[str, Task] = {"demosaic": Demosaic(), "interpolate": Interpolate()}
+
+
+def mean_squared_error(x: Tensor, truth: Tensor) -> Tensor:
+    """One number per signal of a batch, `(*batch, nodes, channels)` to `(*batch,)`."""
+    return (x - truth).square().mean((-2, -1))
