@@ -38,11 +38,13 @@ from gsp_unroll import (
     GTVUnroll,
     Interpolation,
     Problem,
+    from_pretrained,
     grid_graph,
     start,
 )
 from gsp_unroll.metrics import psnr
-from gsp_unroll.models import bilateral_graph, bilinear, green_first
+from gsp_unroll.models import ImageNetwork, bilateral_graph, bilinear, green_first
+from gsp_unroll.photos import read_photo
 from gsp_unroll.viz import draw_graph
 
 TRAINING_PHOTOS = ("astronaut", "chelsea", "rocket", "retina")  # the photo restored is another one
@@ -106,14 +108,20 @@ def main(options: argparse.Namespace) -> None:
     run("GLR, unrolled, untrained", lambda: in_two_stages(glr))
     run("GTV, unrolled, untrained", lambda: in_two_stages(gtv))
 
-    # Now everything is learned: what to look at, which pixels to join, how to step. The control is
-    # the same convolutions trained alone: what the graph adds is the difference.
-    control = DemosaicNetwork().to(options.device)
-    train(control, control.without_graph, options, "its CNN alone")
-    run("its CNN alone, trained", lambda: control.without_graph(data, (height, width)))
-    network = DemosaicNetwork().to(options.device)
-    train(network, network, options, "unrolled network")
-    run("unrolled network, trained", lambda: network(data, (height, width)))
+    # Now everything is learned: what to look at, which pixels to join, how to step. This network
+    # was trained on photographs beforehand and comes with the package.
+    network = from_pretrained("mosaic").to(options.device)
+    run("network of the package", lambda: network(data, (height, width)))
+
+    # A small one can be trained right here. Its control is the same convolutions trained alone:
+    # what the graph adds is the difference.
+    if options.train:
+        control = DemosaicNetwork().to(options.device)
+        train(control, control.without_graph, options, "its CNN alone")
+        run("small CNN alone, trained", lambda: control.without_graph(data, (height, width)))
+        small = DemosaicNetwork().to(options.device)
+        train(small, small, options, "small network")
+        run("small network, trained", lambda: small(data, (height, width)))
 
     report(restored, seconds, photo, fresh_folder(options.output), network)
     print("duality gaps of the convex GTV, in stages:", "; ".join(certificates))
@@ -167,7 +175,7 @@ def report(
     seconds: dict[str, float],
     photo: Tensor,
     folder: Path,
-    network: DemosaicNetwork,
+    network: ImageNetwork,
 ) -> None:
     """The table, the comparison and the learned graph."""
     from skimage.metrics import structural_similarity
@@ -216,7 +224,7 @@ def draw_comparison(
     figure.savefig(path, dpi=150)
 
 
-def draw_learned_graph(network: DemosaicNetwork, photo: Tensor, path: Path) -> None:
+def draw_learned_graph(network: ImageNetwork, photo: Tensor, path: Path) -> None:
     """The graphs of both heads over the busiest 24x24 pixels of the mosaicked photo."""
     from matplotlib.figure import Figure
 
@@ -243,9 +251,7 @@ def load_photo(path: str | None, size: int) -> Tensor:
     if path is None:
         photo = load_skimage("coffee")
     else:
-        from PIL import Image
-
-        photo = torch.from_numpy(np.asarray(Image.open(path).convert("RGB")).copy()).float() / 255
+        photo = torch.from_numpy(read_photo(path))
     if size:
         top, left = ((n - min(size, n)) // 2 for n in photo.shape[:2])
         photo = photo[top : top + size, left : left + size]
@@ -268,7 +274,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--input", help="photo to restore (default: one from scikit-image)")
     parser.add_argument("--output", default="runs/image_demosaic", help="folder for the pictures")
     parser.add_argument("--size", type=int, default=160, help="central pixels used, 0: all")
-    parser.add_argument("--train", type=int, default=300, metavar="STEPS", help="training steps")
+    parser.add_argument("--train", type=int, default=0, metavar="STEPS", help="train a small one")
     parser.add_argument("--admm-steps", type=int, default=100, help="budget of the convex GTV")
     parser.add_argument("--device", default=cuda)
     parser.add_argument("--seed", type=int, default=0)

@@ -91,6 +91,12 @@ if TYPE_CHECKING:
         UnrolledNetwork as UnrolledNetwork,
     )
     from .models import (
+        from_pretrained as from_pretrained,
+    )
+    from .models import (
+        restore_mosaic as restore_mosaic,
+    )
+    from .models import (
         restore_tiled as restore_tiled,
     )
     from .operators import (
@@ -230,7 +236,9 @@ _HOME = {
     "features": (
         "BilateralFeatures CausalTemporalConv EdgeConvFeatures GridCNN GridUNet OnGrid PointMLP"
     ),
-    "models": "DemosaicNetwork UnrolledBlock UnrolledNetwork restore_tiled",
+    "models": (
+        "DemosaicNetwork UnrolledBlock UnrolledNetwork from_pretrained restore_mosaic restore_tiled"
+    ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 _SUBMODULES = [*_HOME, "metrics", "testing", "viz"]

@@ -1,14 +1,17 @@
-"""Photographs in files: found and read (extra `train`)."""
+"""Photographs in files: found, read and written, with 8 or 16 bits (extra `photos`)."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from ._checks import mistake
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+TIFF = {".tif", ".tiff"}
 
 
 def find_photos(folder: str | Path) -> list[Path]:
@@ -28,21 +31,114 @@ def find_photos(folder: str | Path) -> list[Path]:
 
 
 def read_photo(path: str | Path) -> np.ndarray:
-    """A photograph as `(height, width, 3)` of float32 in [0, 1]; grey ones get three equal colours.
+    """A photograph as `(height, width, 3)` of float32 in [0, 1].
+
+    Grey ones get three equal colours, transparency is dropped. Of PNG and TIFF files with 16 bits
+    all bits are used.
 
     Raises:
-        ValueError: a file that is no image.
+        FileNotFoundError: no such file.
+        ValueError: a file that is no image, or an image of another kind of numbers.
     """
-    from PIL import Image, UnidentifiedImageError
-
+    path = Path(path)
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"), dtype=np.float32) / 255
-    except (UnidentifiedImageError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+        image = _read_tiff(path) if path.suffix.lower() in TIFF else _read(path)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, SyntaxError) as error:  # what Pillow and tifffile raise
         raise mistake(
             f"{path}, which cannot be read ({error})",
             "an image file",
             "Remove it from the folder, or convert it to PNG.",
         ) from error
+    if image.dtype not in (np.uint8, np.uint16):
+        raise mistake(
+            f"{path}, an image of {image.dtype}",
+            "8 or 16 bits a value",
+            "Convert it to PNG or TIFF with 16 bits.",
+        )
+    colors = image if image.ndim == 3 else image[..., None]
+    if colors.shape[-1] < 3:  # grey, with or without transparency
+        colors = colors[..., :1].repeat(3, -1)
+    return colors[..., :3].astype(np.float32) / np.iinfo(image.dtype).max
+
+
+def _read(path: Path) -> np.ndarray:
+    if path.suffix.lower() == ".png" and _png_bits(path) == 16:
+        return _read_png16(path)
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _png_bits(path: Path) -> int:
+    """Bits a value, from the header: Pillow reduces 16 to 8 in silence."""
+    with path.open("rb") as file:
+        header = file.read(26)
+    return header[24] if header[:8] == b"\x89PNG\r\n\x1a\n" and len(header) == 26 else 0
+
+
+def _read_png16(path: Path) -> np.ndarray:
+    import png
+
+    try:
+        with path.open("rb") as file:
+            width, height, rows, _ = png.Reader(file=file).asDirect()
+            values = [np.asarray(row, np.uint16) for row in rows]
+    except png.Error as error:
+        raise ValueError(error) from error
+    return np.vstack(values).reshape(height, width, -1)
+
+
+def _read_tiff(path: Path) -> np.ndarray:
+    import tifffile
+
+    return np.asarray(tifffile.imread(path))
+
+
+def write_photo(path: str | Path, image: np.ndarray, bits: Literal[8, 16] = 8) -> None:
+    """Writes an image, whole or not at all.
+
+    Args:
+        path: PNG or TIFF; for 8 bits any format that Pillow writes.
+        image: `(height, width, 3)`; values are clipped to [0, 1] and rounded.
+        bits: of a value.
+
+    Raises:
+        ValueError: 16 bits in a format without them; values that are not finite.
+        FileExistsError: a file of that name, which is kept.
+    """
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(
+            f"{path} exists. A new name is needed. Move it away, or give another."
+        )
+    if not np.isfinite(image).all():
+        raise mistake("an image with NaN or infinity", "finite values", "Look at its input.")
+    kind = np.uint8 if bits == 8 else np.uint16
+    values = np.round(image.clip(0, 1) * np.iinfo(kind).max).astype(kind)
+    suffix = path.suffix.lower()
+    if bits == 16 and suffix not in {".png", *TIFF}:
+        raise mistake(f"16 bits as {suffix}", "a PNG or TIFF file", "Write 8 bits, or a PNG.")
+    beside = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        if suffix in TIFF:
+            import tifffile
+
+            tifffile.imwrite(beside, values, photometric="rgb")
+        elif bits == 16:
+            import png
+
+            height, width, _ = values.shape
+            with beside.open("wb") as file:
+                png.Writer(width, height, greyscale=False, bitdepth=16).write(
+                    file, values.reshape(height, -1)
+                )
+        else:
+            from PIL import Image
+
+            Image.fromarray(values).save(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -131,12 +131,6 @@ class DemosaicNetwork(ImageNetwork):
         """Colour differences filled from their neighbours, samples kept."""
         return green_first(lambda d: bilinear(d, shape), data)
 
-    def graph(self, data: Interpolation, shape: tuple[int, int]) -> Graph:
-        """The graphs, one per head, that the first stage draws on the colour-difference start."""
-        block = self.network.blocks[0]
-        assert isinstance(block, UnrolledBlock)
-        return block.graph(self.x0(data, shape), self.topology(shape))
-
     def without_graph(self, data: Interpolation, shape: tuple[int, int]) -> Signal:
         """What the first stage's convolutions propose, samples kept: the control that says how much
         the graph adds."""

@@ -8,7 +8,7 @@ from torch import nn
 
 from .._typing import Mask, Signal
 from ..features import Reach
-from ..graph import Topology
+from ..graph import Graph, Topology
 from ..operators import SamplingMask
 from ..problems import Interpolation
 from ._grids import known_grid
@@ -40,6 +40,10 @@ class ImageNetwork(nn.Module, ABC):
     @abstractmethod
     def x0(self, data: Interpolation, shape: tuple[int, int]) -> Signal:
         """The start: known values kept or nearly so, the others filled."""
+
+    def graph(self, data: Interpolation, shape: tuple[int, int]) -> Graph:
+        """The graphs, one per head, that the first stage draws on the start."""
+        return self.network.stages[0].graph(self.x0(data, shape), self.topology(shape))
 
     def topology(self, shape: tuple[int, int]) -> Topology:
         """Pixels of an image, each joined to the others of its window."""

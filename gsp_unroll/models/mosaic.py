@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .._checks import mistake
 from .._typing import Signal
 from ..features import Reach
 from ..features.on_grid import as_image, as_signal, image_shape
@@ -53,6 +54,7 @@ class MosaicStage(Stage):
 
     def __init__(
         self,
+        channels: int,
         width: int,
         depth: int,
         heads: int,
@@ -63,11 +65,11 @@ class MosaicStage(Stage):
     ) -> None:
         super().__init__()
         pixels = CELL**2
-        self.enter = nn.Conv2d(3 * pixels, width, 3, padding=1)
+        self.enter = nn.Conv2d(channels * pixels, width, 3, padding=1)
         self.look = nn.Sequential(*(ResidualConvolutions(width) for _ in range(depth)))
         # no bias behind either: the solve takes out a constant of the first, distances that of the
         # second
-        self.propose = nn.Conv2d(width, 3 * pixels, 3, padding=1, bias=False)
+        self.propose = nn.Conv2d(width, channels * pixels, 3, padding=1, bias=False)
         nn.init.zeros_(self.propose.weight)  # training starts from x
         self.heads = heads if graph else None
         if graph:
@@ -82,7 +84,7 @@ class MosaicStage(Stage):
         base = x + self._at_pixels(self.propose(h), topology, x)
         if self.heads is None:
             return data.feasible(base)
-        graph = self.graph(h, topology, x)
+        graph = self._drawn(h, topology, x)
         with full_precision(x):
             misfit = data.around(base)
             x0 = start(misfit, topology, sweeps=1)
@@ -99,8 +101,13 @@ class MosaicStage(Stage):
         h: Tensor = self.look(self.enter(cells.contiguous(memory_format=torch.channels_last)))
         return h
 
-    def graph(self, h: Tensor, topology: Topology, x: Signal) -> Graph:
-        """The graphs, one per head, drawn on what the look sees."""
+    def graph(self, x: Signal, topology: Topology) -> Graph:
+        """The graphs, one per head, that this stage draws on the signal `x`."""
+        if self.heads is None:
+            raise mistake("a stage made with graph=False", "graph=True", "It draws no graph.")
+        return self._drawn(self.hidden(x, topology), topology, x)
+
+    def _drawn(self, h: Tensor, topology: Topology, x: Signal) -> Graph:
         f = self._at_pixels(self.attend(h), topology, x)
         graph: Graph = self.learner(f.unflatten(-1, (self.heads, -1)).movedim(-2, -3), topology)
         return graph
@@ -122,15 +129,17 @@ class MosaicStage(Stage):
 
 
 class MosaicNetwork(ImageNetwork):
-    r"""The demosaicker: colour differences, one look at half resolution, and a solve on graphs.
+    r"""Restores what was sampled in a pattern of 2x2 pixels: a mosaic, or a decimated image.
 
-    $x^0$ interpolates colour differences (`green_first` of the bilinear start). Residual
-    convolutions on 2x2 cells then propose a correction and draw `heads` graphs, on which an
-    unrolled GTV spreads the misfit of the proposal at the samples, see `MosaicStage`. The samples
-    come back as they were.
+    $x^0$ interpolates colour differences (`green_first` of the bilinear start), or the one channel.
+    Residual convolutions on 2x2 cells then propose a correction and draw `heads` graphs, on which
+    an unrolled GTV spreads the misfit of the proposal at the samples, see `MosaicStage`. The
+    samples come back as they were.
 
     Args:
         stages: stages in sequence, each with parameters of its own.
+        channels: 3 for a Bayer mosaic; 1 for an image of which every second pixel of every second
+            row is known.
         width: channels of the convolutions.
         depth: pairs of convolutions in a stage.
         heads: graphs of a stage, at least 2.
@@ -141,9 +150,9 @@ class MosaicNetwork(ImageNetwork):
         graph: False for the control, the same convolutions with no graph behind.
 
     Shapes:
-        - **data.y:** `(*batch, observed pixels, 1)`, behind a Bayer array whose top left pixels are
-          red, green, green, blue
-        - **output:** `(*batch, pixels, 3)`
+        - **data.y:** `(*batch, observed pixels, 1)`; in a mosaic the top left pixels are red,
+          green, green, blue
+        - **output:** `(*batch, pixels, channels)`
 
     Example:
         >>> import torch
@@ -161,6 +170,7 @@ class MosaicNetwork(ImageNetwork):
         self,
         stages: int = 1,
         *,
+        channels: int = 3,
         width: int = 64,
         depth: int = 4,
         heads: int = 2,
@@ -172,11 +182,17 @@ class MosaicNetwork(ImageNetwork):
     ) -> None:
         super().__init__(
             UnrolledNetwork(
-                MosaicStage(width, depth, heads, features, num_iterations, cg_steps, graph)
+                MosaicStage(
+                    channels, width, depth, heads, features, num_iterations, cg_steps, graph
+                )
                 for _ in range(stages)
             ),
             window,
         )
+        self.channels = channels
 
     def x0(self, data: Interpolation, shape: tuple[int, int]) -> Signal:
+        """Colour differences, or the one channel, filled from their neighbours; samples kept."""
+        if self.channels == 1:
+            return bilinear(data, shape)
         return green_first(lambda d: bilinear(d, shape), data)

@@ -8,7 +8,7 @@ from torch import nn
 
 from .._typing import Signal
 from ..features import Reach
-from ..graph import Topology
+from ..graph import Graph, Topology
 from ..problems import DataTerm
 
 
@@ -28,6 +28,10 @@ class Stage(nn.Module, ABC):
             topology: the edges among which the graph is drawn.
             x: the signal so far.
         """
+
+    @abstractmethod
+    def graph(self, x: Signal, topology: Topology) -> Graph:
+        """The graph, or one per head, that this stage draws on the signal `x`."""
 
     @abstractmethod
     def reach(self, radius: int) -> Reach:

@@ -1,0 +1,115 @@
+"""Camera files: the sensor's own numbers, and how to read them (extra `raw`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ._checks import mistake
+from .models.bayer import SHIFTS
+
+
+@dataclass(frozen=True, eq=False)
+class RawFrame:
+    r"""A frame behind a Bayer array, proportional to light: 0 is black, 1 is where a pixel is full.
+
+    Args:
+        mosaic: `(height, width)`.
+        pattern: colours of the top left 2x2 pixels, row by row.
+        white: gain of red, green and blue under which a white object is grey.
+
+    Raises:
+        ValueError: an unknown pattern.
+
+    Example:
+        >>> import numpy as np
+        >>> from gsp_unroll.camera import RawFrame
+        >>> frame = RawFrame(np.full((2, 2), 0.25), "RGGB", (2.0, 1.0, 1.0))
+        >>> frame.balanced(gamma=2.0)  # of red, twice the light
+        array([[0.70710678, 0.5       ],
+               [0.5       , 0.5       ]])
+    """
+
+    mosaic: np.ndarray
+    pattern: str = "RGGB"
+    white: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if self.pattern not in SHIFTS:
+            raise mistake(
+                f"pattern={self.pattern!r}",
+                "one of " + ", ".join(SHIFTS),
+                "Other filter arrays need a network of their own.",
+            )
+
+    @classmethod
+    def from_levels(
+        cls,
+        values: np.ndarray,
+        black: float | np.ndarray,
+        white_level: float,
+        pattern: str = "RGGB",
+        white: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    ) -> RawFrame:
+        r"""A frame of the numbers that a sensor counts, $(v-\mathrm{black})/(\mathrm{white}-
+        \mathrm{black})$.
+
+        Args:
+            values: `(height, width)`.
+            black: what is counted without light, one number or one per pixel.
+            white_level: what a full pixel counts.
+            pattern: colours of the top left 2x2 pixels.
+            white: gains, see the class.
+        """
+        light = (values.astype(np.float32) - black) / (white_level - np.asarray(black, np.float32))
+        return cls(light.astype(np.float32), pattern, white)
+
+    def balanced(self, gamma: float = 2.2) -> np.ndarray:
+        r"""$(g_{c(i)}\,v_i)^{1/\gamma}$: white balanced and near to how photographs are stored, for
+        which demosaicking networks are trained. Each sample by itself, so nothing is mixed.
+
+        Values below black are 0. A sample brighter than full stays so.
+        """
+        gain = dict(zip("RGB", self.white, strict=True))
+        gains = np.array([gain[color] for color in self.pattern]).reshape(2, 2)
+        height, width = self.mosaic.shape
+        tiled = np.tile(gains, (height // 2 + 1, width // 2 + 1))[:height, :width]
+        return (self.mosaic * tiled).clip(min=0) ** (1 / gamma)  # type: ignore[no-any-return]
+
+
+def read_raw(path: str | Path) -> RawFrame:
+    """The frame in a camera file (DNG and what else LibRaw knows).
+
+    Black and white levels, the phase of the filter array and the camera's white balance are those
+    of the file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file that is no camera file, or whose filter is not a Bayer array.
+    """
+    import rawpy
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file. A camera file is needed. Correct the name.")
+    try:
+        with rawpy.imread(str(path)) as raw:
+            values = raw.raw_image_visible.copy()
+            colors = raw.raw_colors_visible.copy()
+            names = raw.color_desc.decode()
+            black = np.asarray(raw.black_level_per_channel, np.float32)
+            white_level = float(raw.white_level)
+            gains = np.asarray(raw.camera_whitebalance, np.float32)
+    except rawpy.LibRawError as error:
+        raise mistake(
+            f"{path}, which cannot be read ({error})", "a camera file", "Convert it to DNG."
+        ) from error
+    pattern = "".join(names[c] for c in colors[:2, :2].flat)
+    red, green, blue = (float(gains[names.index(c)]) for c in "RGB")
+    known = min(red, green, blue) > 0
+    white = (red / green, 1.0, blue / green) if known else (1.0, 1.0, 1.0)
+    return RawFrame.from_levels(values, black[colors], white_level, pattern, white)

@@ -1,0 +1,74 @@
+"""A whole frame behind a Bayer array, of any phase and size."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .._checks import mistake
+from ..operators import BayerMosaic
+from ..problems import Interpolation
+from .image import ImageNetwork
+
+#: Rows and columns before a frame of each phase that make it start with red, green, green, blue.
+SHIFTS = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}
+#: Pixels of the longer side above which a frame is restored in tiles.
+WHOLE = 1100
+
+
+@torch.no_grad()
+def restore_mosaic(
+    network: ImageNetwork, mosaic: Tensor, pattern: str = "RGGB", *, tile: int = 256
+) -> Tensor:
+    """The colours of a frame of which each pixel saw one.
+
+    Networks know one phase of the filter array, red first. A frame of another phase is extended by
+    a reflected row, column or both, which makes it begin with red. Large frames are restored in
+    tiles, with the same result.
+
+    Args:
+        network: a demosaicker, such as `from_pretrained("mosaic")`.
+        mosaic: what the sensor saw, best with white balance and gamma applied, as networks are
+            trained on photographs.
+        pattern: colours of its top left 2x2 pixels, row by row: RGGB, GRBG, GBRG or BGGR.
+        tile: side of a tile in pixels.
+
+    Shapes:
+        - **mosaic:** `(height, width)`, at least 2 by 2
+        - **output:** `(height, width, 3)`
+
+    Raises:
+        ValueError: an unknown pattern, or a mosaic that is no single image.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import from_pretrained, restore_mosaic
+        >>> restore_mosaic(from_pretrained("mosaic"), torch.rand(9, 12), "GBRG").shape
+        torch.Size([9, 12, 3])
+    """
+    if mosaic.ndim != 2 or min(mosaic.shape) < 2:
+        raise mistake(
+            f"a mosaic of shape {tuple(mosaic.shape)}",
+            "(height, width), one value a pixel",
+            "Restore the images of a batch one by one.",
+        )
+    if pattern not in SHIFTS:
+        raise mistake(
+            f"pattern={pattern!r}",
+            "RGGB, GRBG, GBRG or BGGR",
+            "Read it row by row, top left first.",
+        )
+    down, across = SHIFTS[pattern]
+    frame = functional.pad(mosaic[None], (across, 0, down, 0), mode="reflect")[0]
+    height, width = frame.shape
+    H = BayerMosaic(height, width, device=frame.device)
+    data = Interpolation(H, frame.reshape(-1, 1))
+    large = max(frame.shape) > WHOLE
+    x: Tensor = (
+        network.restore_tiled(data, (height, width), tile=tile)
+        if large
+        else network(data, (height, width))
+    )
+    image: Tensor = x.unflatten(0, (height, width))
+    return image[down:, across:]

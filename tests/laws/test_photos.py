@@ -1,0 +1,160 @@
+"""Photographs and camera files: what is written comes back, what is wrong is said."""
+
+import numpy as np
+import pytest
+import torch
+
+from gsp_unroll import BayerMosaic
+from gsp_unroll.photos import find_photos, read_photo, write_photo
+
+tifffile = pytest.importorskip("tifffile")
+pytest.importorskip("png")
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "bits"), [("a.png", 8), ("a.png", 16), ("a.tif", 8), ("a.tiff", 16), ("a.bmp", 8)]
+)
+def test_what_is_written_comes_back(name, bits, tmp_path):
+    image = RNG.random((7, 5, 3))
+    write_photo(tmp_path / name, image, bits)
+    back = read_photo(tmp_path / name)
+    assert back.dtype == np.float32
+    assert back.shape == image.shape
+    assert np.abs(back - image).max() < 0.51 / (2**bits - 1) + 1e-7
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_values_outside_are_clipped(tmp_path):
+    write_photo(tmp_path / "a.png", np.array([[[-0.5, 0.5, 1.5]]]))
+    np.testing.assert_allclose(read_photo(tmp_path / "a.png"), [[[0, 128 / 255, 1]]], atol=1e-6)
+
+
+def test_grey_and_transparent_photos(tmp_path):
+    from PIL import Image
+
+    grey = RNG.integers(0, 256, (4, 6), dtype=np.uint8)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(np.dstack([grey] * 4)).save(tmp_path / "clear.png")
+    tifffile.imwrite(tmp_path / "grey.tif", grey.astype(np.uint16) * 257)
+    for name in ("grey.png", "clear.png", "grey.tif"):
+        image = read_photo(tmp_path / name)
+        assert image.shape == (4, 6, 3)
+        np.testing.assert_allclose(image[..., 1], grey / 255, atol=1e-6)
+
+
+def test_nothing_is_overwritten_and_nothing_is_left_behind(tmp_path):
+    path = tmp_path / "a.png"
+    write_photo(path, np.zeros((2, 2, 3)))
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match=r"a\.png exists"):
+        write_photo(path, np.ones((2, 2, 3)))
+    with pytest.raises(ValueError, match=r"Got an image with NaN.* Expected finite"):
+        write_photo(tmp_path / "b.png", np.full((2, 2, 3), np.nan))
+    with pytest.raises(ValueError, match=r"Got 16 bits as \.jpg.* Expected a PNG or TIFF"):
+        write_photo(tmp_path / "b.jpg", np.zeros((2, 2, 3)), 16)
+    with pytest.raises(ValueError, match="unknown file extension"):
+        write_photo(tmp_path / "b.what", np.zeros((2, 2, 3)))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_bad_files(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_photo(tmp_path / "none.png")
+    (tmp_path / "words.png").write_text("no image")
+    write_photo(tmp_path / "whole.png", RNG.random((40, 40, 3)), 16)
+    (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:900])
+    (tmp_path / "words.tif").write_text("no image")
+    for name in ("words.png", "half.png", "words.tif"):
+        with pytest.raises(ValueError, match=rf"Got .*{name}.* Expected an image.* convert it"):
+            read_photo(tmp_path / name)
+    tifffile.imwrite(tmp_path / "real.tif", np.zeros((4, 4), np.float32))
+    with pytest.raises(ValueError, match=r"float32.* Expected 8 or 16 bits"):
+        read_photo(tmp_path / "real.tif")
+
+
+def test_photos_of_a_folder(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for name in ("b.png", "deep/a.PNG", "c.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_photos(tmp_path)] == ["b.png", "a.PNG"]
+    for empty in (tmp_path / "missing", tmp_path / "c.txt"):
+        with pytest.raises(FileNotFoundError, match=r"no image .* Give a folder"):
+            find_photos(empty)
+
+
+# ---- camera files ---------------------------------------------------------------------------
+
+PHASES = {"RGGB": (0, 1, 1, 2), "GRBG": (1, 0, 2, 1), "GBRG": (1, 2, 0, 1), "BGGR": (2, 1, 1, 0)}
+
+
+def write_dng(path, values, pattern="RGGB", black=64, white=1023, neutral=(1, 2, 1, 1, 2, 3)):
+    """The least a DNG file may hold: levels, filter array, and what grey looks like."""
+    identity = [n for row in np.eye(3, dtype=int).tolist() for v in row for n in (v, 1)]
+    tags = [
+        (50706, "B", 4, b"\x01\x04\x00\x00", True),  # version
+        (50708, "s", 0, "test", True),  # camera
+        (33421, "H", 2, (2, 2), True),
+        (33422, "B", 4, bytes(PHASES[pattern]), True),
+        (50714, "H", 1, black, True),
+        (50717, "H", 1, white, True),
+        (50721, "2i", 9, tuple(identity), True),  # colours, not used here
+        (50728, "2I", 3, neutral, True),
+    ]
+    tifffile.imwrite(path, values, photometric=32803, extratags=tags, metadata=None)
+
+
+@pytest.mark.parametrize("pattern", PHASES)
+def test_levels_phase_and_white_of_a_dng(pattern, tmp_path):
+    pytest.importorskip("rawpy")
+    from gsp_unroll.camera import read_raw
+
+    values = RNG.integers(0, 1024, (48, 64)).astype(np.uint16)
+    write_dng(tmp_path / "a.dng", values, pattern)
+    frame = read_raw(tmp_path / "a.dng")
+    assert frame.pattern == pattern
+    np.testing.assert_allclose(frame.mosaic, (values - 64.0) / (1023 - 64), atol=1e-6)
+    # a grey object gives 1/2 : 1 : 2/3 of its light to red, green and blue
+    np.testing.assert_allclose(frame.white, (2, 1, 1.5), atol=1e-3)
+
+
+def test_a_grey_scene_becomes_grey(tmp_path):
+    pytest.importorskip("rawpy")
+    from gsp_unroll.camera import read_raw
+
+    light = torch.tensor([0.2, 0.4, 0.4 * 2 / 3]).expand(48 * 64, 3)
+    for pattern in PHASES:
+        seen = (BayerMosaic(48, 64, pattern) @ light).reshape(48, 64).numpy()
+        values = np.round(64 + seen * (1023 - 64)).astype(np.uint16)
+        write_dng(tmp_path / f"{pattern}.dng", values, pattern)
+        balanced = read_raw(tmp_path / f"{pattern}.dng").balanced(gamma=1.0)
+        np.testing.assert_allclose(balanced, 0.4, atol=2e-3)
+
+
+def test_bad_camera_files(tmp_path):
+    pytest.importorskip("rawpy")
+    from gsp_unroll.camera import RawFrame, read_raw
+
+    with pytest.raises(FileNotFoundError, match=r"no such file"):
+        read_raw(tmp_path / "none.dng")
+    (tmp_path / "words.dng").write_text("no image")
+    with pytest.raises(ValueError, match=r"Got .*words\.dng.* Expected a camera file"):
+        read_raw(tmp_path / "words.dng")
+    with pytest.raises(ValueError, match=r"Got pattern='RGBW'.* Expected one of RGGB"):
+        RawFrame(np.zeros((2, 2)), "RGBW")
+
+
+def test_a_real_frame_is_restored(data_dir):
+    from gsp_unroll import from_pretrained, restore_mosaic
+    from gsp_unroll.camera import RawFrame
+
+    values = np.fromfile(data_dir / "raw" / "openisp_1920x1080_rggb10.raw", "<u2")
+    frame = RawFrame.from_levels(values.reshape(1080, 1920), 0, 1023, "RGGB")
+    mosaic = torch.from_numpy(frame.balanced()[400:541, 700:801].astype(np.float32))
+    x = restore_mosaic(from_pretrained("mosaic"), mosaic)
+    assert x.shape == (141, 101, 3)
+    assert x.isfinite().all()
+    H = BayerMosaic(141, 101)
+    torch.testing.assert_close(H @ x.reshape(-1, 3), mosaic.reshape(-1, 1), rtol=0, atol=1e-5)

@@ -1,0 +1,157 @@
+"""Trained networks are found, read and used without a network connection."""
+
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+
+from gsp_unroll import BayerMosaic, Interpolation, from_pretrained, restore_mosaic
+from gsp_unroll.models import (
+    DemosaicNetwork,
+    MosaicNetwork,
+    bilinear,
+    load_network,
+    pretrained_names,
+    save_network,
+)
+from gsp_unroll.models.bayer import SHIFTS
+from gsp_unroll.models.pretrained import WEIGHTS
+
+MAX_BYTES = 4 * 2**20  # all weights in the wheel together
+
+
+@pytest.fixture
+def small(tmp_path):
+    torch.manual_seed(3)
+    network = DemosaicNetwork(width=8, features=2, num_iterations=1, cg_steps=2).eval()
+    arguments = {"width": 8, "features": 2, "num_iterations": 1, "cg_steps": 2}
+    save_network(network, tmp_path / "network.safetensors", "demosaic", arguments)
+    return network
+
+
+@pytest.mark.parametrize("name", pretrained_names())
+def test_every_packaged_network_loads_without_a_connection(name, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a network connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    network = from_pretrained(name)
+    assert not network.training
+    assert all(p.dtype == torch.float32 and p.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("name", pretrained_names())
+def test_every_packaged_network_has_a_card(name):
+    card = (WEIGHTS / f"{name}.md").read_text()
+    for heading in ("Data", "Budget", "Figures", "Licence", "Limits"):
+        assert f"## {heading}" in card
+
+
+def test_the_weights_are_small():
+    assert sum(path.stat().st_size for path in WEIGHTS.glob("*")) < MAX_BYTES
+
+
+def test_a_file_a_folder_and_a_name(small, tmp_path):
+    H = BayerMosaic(8, 8)
+    data = Interpolation(H, torch.rand(64, 1))
+    wanted = small(data, (8, 8))
+    for place in (tmp_path, tmp_path / "network.safetensors", str(tmp_path)):
+        torch.testing.assert_close(from_pretrained(place)(data, (8, 8)), wanted, rtol=0, atol=0)
+
+
+def test_half_precision_in_the_file(small, tmp_path):
+    path = tmp_path / "half.safetensors"
+    arguments = {"width": 8, "features": 2, "num_iterations": 1, "cg_steps": 2}
+    save_network(small, path, "demosaic", arguments, dtype=torch.float16)
+    assert path.stat().st_size < 0.7 * (tmp_path / "network.safetensors").stat().st_size
+    for ours, theirs in zip(load_network(path).parameters(), small.parameters(), strict=True):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours, theirs.half().float(), rtol=0, atol=0)
+
+
+def test_an_unknown_name():
+    with pytest.raises(ValueError, match=r"Got 'mosaik'.* Expected one of .*mosaic.* Correct"):
+        from_pretrained("mosaik")
+
+
+def test_a_hub_without_its_package(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    with pytest.raises(ValueError, match=r"Got 'someone/some'.* huggingface_hub .*hub"):
+        from_pretrained("someone/some")
+
+
+def test_a_hub_by_its_package(small, tmp_path, monkeypatch):
+    hub = type("hub", (), {"hf_hub_download": lambda repo, file: str(tmp_path / repo / file)})
+    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", hub)
+    (tmp_path / "someone" / "some").mkdir(parents=True)
+    shutil.copy(tmp_path / "network.safetensors", tmp_path / "someone" / "some")
+    monkeypatch.chdir(tmp_path.parent)  # where no such folder is
+    assert isinstance(from_pretrained("someone/some"), DemosaicNetwork)
+
+
+# ---- a whole frame --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pattern", SHIFTS)
+@pytest.mark.parametrize("shape", [(12, 14), (9, 13), (8, 7)])
+def test_every_phase_keeps_its_samples(pattern, shape):
+    torch.manual_seed(1)
+    network = MosaicNetwork(width=8, depth=1).eval()
+    image = torch.rand(*shape, 3)
+    H = BayerMosaic(*shape, pattern)
+    mosaic = (H @ image.reshape(-1, 3)).reshape(shape)
+    x = restore_mosaic(network, mosaic, pattern)
+    assert x.shape == (*shape, 3)
+    torch.testing.assert_close(H @ x.reshape(-1, 3), mosaic.reshape(-1, 1), rtol=0, atol=1e-6)
+
+
+def test_a_constant_stays_constant_in_every_phase():
+    network = MosaicNetwork(width=8, depth=1).eval()
+    for pattern in SHIFTS:
+        x = restore_mosaic(network, torch.full((9, 11), 0.25), pattern)
+        torch.testing.assert_close(x, torch.full((9, 11, 3), 0.25))
+
+
+def test_a_large_frame_goes_by_tiles(monkeypatch):
+    monkeypatch.setattr("gsp_unroll.models.bayer.WHOLE", 40)
+    network = MosaicNetwork(width=8, depth=1, num_iterations=1, cg_steps=2).eval()
+    mosaic = torch.rand(61, 70)
+    called = []
+    tiled = network.restore_tiled
+    monkeypatch.setattr(
+        network, "restore_tiled", lambda *a, **k: called.append(1) or tiled(*a, **k)
+    )
+    x = restore_mosaic(network, mosaic, tile=32)
+    assert called
+    H = BayerMosaic(61, 70)
+    with torch.no_grad():
+        whole = network(Interpolation(H, mosaic.reshape(-1, 1)), (61, 70)).reshape(61, 70, 3)
+    torch.testing.assert_close(x, whole, rtol=0, atol=1e-5)
+
+
+def test_bad_frames():
+    network = MosaicNetwork(width=8, depth=1)
+    with pytest.raises(ValueError, match=r"Got a mosaic of shape \(1, 8, 8\).* Expected \(height"):
+        restore_mosaic(network, torch.rand(1, 8, 8))
+    with pytest.raises(ValueError, match=r"Got pattern='RGB'.* Expected RGGB, GRBG.* row by row"):
+        restore_mosaic(network, torch.rand(8, 8), "RGB")
+
+
+@pytest.mark.skipif("mosaic" not in pretrained_names(), reason="no packaged network")
+def test_the_packaged_network_restores_a_photograph():
+    # a photograph it has not seen: far better than the bilinear start, which alone would be a pass
+    # for any network that does nothing
+    from skimage.data import coffee
+
+    photo = torch.from_numpy(coffee()[120:248, 200:328].copy()).float() / 255
+    H = BayerMosaic(128, 128)
+    truth = photo.reshape(-1, 3)
+    data = Interpolation(H, H @ truth)
+    network = from_pretrained("mosaic")
+    with torch.no_grad():
+        ours = (network(data, (128, 128)) - truth).square().mean()
+        plain = (bilinear(data, (128, 128)) - truth).square().mean()
+    assert float(10 * torch.log10(plain / ours)) > 3  # dB
+    assert Path(WEIGHTS / "mosaic.safetensors").is_file()
