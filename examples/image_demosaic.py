@@ -3,8 +3,12 @@ r"""Demosaick a photo: one colour per pixel in, three out.
 The problem. Behind a Bayer filter every pixel sees one colour, y = H x. The photo x is restored as
 the signal that keeps every sample and is smoothest on a graph whose nodes are the pixels,
 
-    min_x  1/2 x' L x          (GLR, graph Laplacian regulariser)
-    min_x  sum w_ij |x_i - x_j|  (GTV, graph total variation)      subject to  H x = y.
+    min_x  1/2 sum w_ij (x_i - x_j)^2  (GLR, graph Laplacian regulariser)
+    min_x  sum w_ij |x_i - x_j|        (GTV, graph total variation)       subject to  H x = y.
+
+Sums run once over every pair (i, j) of pixels in a 5x5 window, for each colour by itself. By hand
+v_ij = exp(-25 |c_i - c_j|^2 - 2.56 |p_i - p_j|^2) with colours c in [0, 1] and positions p in
+pixels, and w_ij = v_ij (1/d_i + 1/d_j), where d_i sums v over the neighbours of i.
 
 The graph decides. Two pixels are joined strongly where they look alike, so it is drawn on the image
 itself, first by hand (colours and positions) and then by a network that has learned what to look

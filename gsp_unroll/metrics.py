@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._checks import check_positive, check_signal, mistake
+from ._checks import check_positive, check_same_kind, check_signal, mistake
 from ._typing import Signal
 
 
@@ -41,4 +41,5 @@ def psnr(x: Signal, truth: Signal, peak: float = 1.0) -> Tensor:
             "equal shapes",
             "Compare a signal with the truth on the same nodes and channels.",
         )
+    check_same_kind(x, truth, "a signal", "the truth")
     return 10 * torch.log10(peak**2 / (x - truth).square().mean((-2, -1)))

@@ -64,15 +64,14 @@ class Operand(Structure):
         `x` lives."""
         x = x.expand(*batch, *x.shape[-2:])
         start = plane_starts(batch, x.stride()[:-2])
-        return cls(x.data_ptr(), start.data_ptr(), x.stride(-2), x.stride(-1))
+        made = cls(x.data_ptr(), start.data_ptr(), x.stride(-2), x.stride(-1))
+        made.starts = start  # C reads it, and the cache below may let go of it
+        return made
 
 
 @lru_cache(maxsize=1024)
 def plane_starts(batch: torch.Size, strides: tuple[int, ...]) -> Tensor:
-    """Where each plane of a batch begins, counted in numbers from the first.
-
-    Kept, because C reads it while the call runs.
-    """
+    """Where each plane of a batch begins, counted in numbers from the first."""
     start = torch.zeros(1, dtype=torch.int64)
     for size, stride in zip(batch, strides, strict=True):
         start = (start.unsqueeze(-1) + stride * torch.arange(size)).flatten()

@@ -24,8 +24,10 @@ def known_grid(
     trace how a grid is made, and looks through `functools.lru_cache` at that.
     """
     key = (tuple(shape), window, offsets, directed)
-    if key not in _KNOWN:
+    grid = _KNOWN.get(key)  # one look: another thread may clear it
+    if grid is None:
         if len(_KNOWN) >= _LIMIT:
             _KNOWN.clear()
-        _KNOWN[key] = grid_graph(shape, window=window, offsets=offsets, directed=directed)
-    return _KNOWN[key]
+        grid = grid_graph(shape, window=window, offsets=offsets, directed=directed)
+        _KNOWN[key] = grid
+    return grid

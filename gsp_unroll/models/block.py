@@ -21,7 +21,7 @@ class HeadMixture(nn.Module):
     paper's simple weighted average leaves the sum free.)
 
     Args:
-        heads: number of heads, at least 2.
+        heads: number of heads, at least 1.
 
     Shapes:
         - **input:** `(*batch, heads, nodes, channels)`

@@ -43,7 +43,7 @@ def save_network(
 
     Args:
         network: the network.
-        path: file, by custom `*.safetensors`.
+        path: file, usually `*.safetensors`.
         name: of its constructor in `NETWORKS`.
         arguments: of its constructor.
         about: anything else worth knowing, as plain values.

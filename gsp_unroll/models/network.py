@@ -53,7 +53,7 @@ class UnrolledNetwork(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         if not self.blocks:
-            raise mistake("no block", "at least one", "Pass a list of UnrolledBlock.")
+            raise mistake("no block", "at least one", "Pass a list of stages.")
 
     @property
     def stages(self) -> Sequence[Stage]:

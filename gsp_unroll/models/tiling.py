@@ -222,4 +222,6 @@ def _samples(data: DataTerm, topology: Topology) -> tuple[Signal, Tensor]:
         )
     samples = data.backprojected
     topology.check_signal(samples, "restored signal")
+    if mask.ndim == 0:  # everything was observed
+        mask = mask.expand(samples.shape[-2], 1)
     return samples, mask

@@ -79,8 +79,8 @@ def admm_step(
         Kx = relaxation * Kx + (1 - relaxation) * z
     z = prior.prox(Kx + u, 1 / rho)
     u = u + Kx - z
-    A, b = data.system(prior.normal.scaled(rho), rho * prior.pull_back(z - u))
-    return ADMMState(linear_solve(A, b, x), z, u)
+    x = linear_solve(*data.system(prior.normal.scaled(rho), rho * prior.pull_back(z - u)), x)
+    return ADMMState(x, z, u)
 
 
 #: `(state, relaxation, step, steps) -> (state, z_old)`: the state `steps` steps after the first

@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "gsp_unroll"
 
 # package: the packages of ours that it may import. Files whose name starts with an underscore
-# (`_checks`, `_typing`) and the kernel registry lie below all of them.
+# (`_checks`, `_typing`) and `kernels` lie below all of them.
 MAY_IMPORT = {
     "kernels": set(),
     "graph": set(),

@@ -20,7 +20,6 @@ from gsp_unroll.graph import (
     radius_graph,
     to_pyg,
 )
-from gsp_unroll.graph.order import morton_order, rcm_order
 from tests.registries import edges
 
 PATH = path_graph(3)
@@ -337,38 +336,6 @@ MISTAKES = {
         "radius=nan",
         "finite",
         "Set radius",
-    ),
-    # ---- orders of the nodes
-    "positions on four axes": (
-        lambda: morton_order(torch.rand(5, 4)),
-        r"shape \(5, 4\)",
-        "1 to 3 axes",
-        "Choose",
-    ),
-    "positions of integers": (lambda: morton_order(BOTH), "int64", "floating-point", "float"),
-    "position that is NaN": (
-        lambda: morton_order(torch.tensor([[0.0], [torch.nan]])),
-        "1 positions that are NaN",
-        "finite",
-        "Drop",
-    ),
-    "position at infinity": (
-        lambda: morton_order(torch.tensor([[0.0, torch.inf], [torch.inf, 1.0], [0.0, 0.0]])),
-        "2 positions",
-        "finite",
-        "Drop",
-    ),
-    "edges to order transposed": (
-        lambda: rcm_order(BOTH.T, 3),
-        r"shape \(4, 2\)",
-        r"\(2, edges\)",
-        "torch.stack",
-    ),
-    "edges to order out of range": (
-        lambda: rcm_order(BOTH, 2),
-        "nodes 0 and 2",
-        "0 to 1",
-        "num_nodes",
     ),
     # ---- product_graph
     "product of graph and topology": (

@@ -5,8 +5,7 @@ import itertools
 import networkx as nx
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from gsp_unroll.graph import (
     EdgeList,
@@ -15,13 +14,12 @@ from gsp_unroll.graph import (
     grid_graph,
     knn_graph,
     path_graph,
+    points as points_module,
     product_graph,
     radius_graph,
 )
-from gsp_unroll.graph import points as points_module
 from gsp_unroll.graph.convert import to_edge_list
-from gsp_unroll.graph.order import morton_order, rcm_order
-from tests.registries import DIRECTED, TOPOLOGIES, cloud, edges
+from tests.registries import DIRECTED, TOPOLOGIES, cloud
 
 FACTORS = {name: build for name, build in TOPOLOGIES.items() if "batch" not in name}
 
@@ -361,66 +359,3 @@ def test_weights_of_a_product_are_differentiable():
 def test_a_product_of_grids_is_the_grid_of_more_axes():
     product = product_graph(path_graph(3), grid_graph((2, 4), neighbors=4))
     assert pairs(product) == pairs(grid_graph((3, 2, 4), neighbors=6))
-
-
-# ---- orders of the nodes --------------------------------------------------------------------
-
-
-def interleaved(cell, bits):
-    """The definition of Morton's code, bit by bit."""
-    axes = len(cell)
-    return sum((c >> b & 1) << (b * axes + a) for b in range(bits) for a, c in enumerate(cell))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("axes", [1, 2, 3])
-def test_morton_order_sorts_by_bits_that_take_turns(axes, dtype):
-    cells = torch.randint(0, 2**8, (200, axes))
-    cells[0], cells[1] = 0, 2**8 - 1  # the range is known
-    perm = morton_order(cells.to(dtype) / 4 - 7)
-    # the cells of the function are finer, on the scale of 255 instead of 256: rounded down alike
-    fine = [[min(c * 2**31 // 255, 2**31 - 1) for c in cell] for cell in cells.tolist()]
-    fine = [[c >> 31 - min(31, 63 // axes) for c in cell] for cell in fine]
-    code = [interleaved(cell, 31) for cell in fine]
-    assert perm.tolist() == sorted(range(200), key=code.__getitem__)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 40), st.integers(1, 3), st.sampled_from([1e-320, 1.0, 1e308]))
-def test_morton_order_is_a_permutation_of_points_of_any_size(num_points, axes, scale):
-    points = (cloud(num_points, axes) - 0.5) * scale
-    perm = morton_order(points)
-    assert perm.dtype == torch.int64
-    assert perm.sort().values.tolist() == list(range(num_points))
-    assert morton_order(torch.zeros(num_points, axes)).tolist() == list(range(num_points))
-
-
-@settings(max_examples=40, deadline=None)
-@given(clouds, st.integers(1, 4))
-def test_rcm_order_is_a_permutation(points, k):
-    graph = knn_graph(points, k)
-    perm = rcm_order(graph.edge_index, graph.num_nodes + 2)  # two nodes without edges
-    assert perm.dtype == torch.int64
-    assert perm.sort().values.tolist() == list(range(graph.num_nodes + 2))
-    # neither directions nor copies change it
-    rows = torch.cat([graph.edge_index, graph.edge_index.flip(0)], 1)
-    assert torch.equal(rcm_order(rows.repeat(1, 3), graph.num_nodes + 2), perm)
-
-
-def test_rcm_order_of_a_graph_without_edges_or_nodes():
-    assert rcm_order(edges(), 3).sort().values.tolist() == [0, 1, 2]
-    assert rcm_order(edges(), 0).shape == (0,)
-
-
-def test_rcm_order_unravels_a_path():
-    shuffled = torch.randperm(50)
-    path = shuffled[path_graph(50).edge_index[:, :49]]
-    assert (rcm_order(path, 50).argsort()[path].diff(dim=0).abs() == 1).all()
-
-
-def test_orders_bring_neighbours_together():
-    points = cloud(3000, 3)
-    e = knn_graph(points, 8).edge_index
-    given = e.diff(dim=0).abs().double().mean()
-    for perm in (morton_order(points), rcm_order(e, 3000)):
-        assert perm.argsort()[e].diff(dim=0).abs().double().mean() < given / 4

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from gsp_unroll.graph import EdgeList, Graph, Systems, grid_graph, knn_graph, path_graph
 from gsp_unroll.operators import Diagonal, Identity, Laplacian, MatrixFree, SamplingMask

@@ -6,8 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import nn
 
 from gsp_unroll.graph import EdgeList, Graph, grid_graph, knn_graph, path_graph
@@ -358,7 +357,8 @@ def test_the_published_gtv_keeps_constants_only_without_its_multipliers():
 
 
 def splitting(kind, mask, y, graph, x, lams, rhos):
-    """findings.md 2 in dense matrices, one channel axis last, the dual unscaled; NumPy only."""
+    """The splitting with one penalty per edge, in dense matrices of NumPy: one channel axis last,
+    the dual unscaled."""
     hard = rhos is None
     n, (tail, head) = graph.num_nodes, graph.topology.edge_index.numpy()
     w, e = graph.weight.numpy()[:, None], np.arange(graph.weight.numel())
