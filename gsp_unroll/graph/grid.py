@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -91,6 +91,13 @@ class Grid(Topology):
     @property
     def lattice(self) -> tuple[int, ...]:
         return self.shape
+
+    @property
+    def radius(self) -> int:
+        return max((abs(d) for offset in self.offsets for d in offset), default=0)
+
+    def resized(self, shape: tuple[int, ...]) -> Grid:
+        return replace(self, shape=shape)
 
     @property
     def num_nodes(self) -> int:

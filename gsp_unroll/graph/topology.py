@@ -90,6 +90,27 @@ class Topology(ABC):
         return None
 
     @property
+    def radius(self) -> int | None:
+        """Rows or columns that an edge spans at most, where the edges of a lattice are the same at
+        every node; else None."""
+        return None
+
+    def resized(self, shape: tuple[int, ...]) -> Topology:
+        """The same edges on a lattice of another size.
+
+        Args:
+            shape: nodes per axis.
+
+        Raises:
+            ValueError: edges that are not the same at every node, `radius` None.
+        """
+        raise mistake(
+            f"a {type(self).__name__}, whose edges are not the same at every node",
+            "a lattice made by grid_graph",
+            "Use grid_graph((height, width), window=...) for an image.",
+        )
+
+    @property
     def systems(self) -> Systems:
         """One independent system per graph and channel."""
         return Systems()

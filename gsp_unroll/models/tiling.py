@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
 import torch
@@ -17,7 +17,6 @@ from ..features import Reach, image_shape
 from ..graph import Topology
 from ..operators import SamplingMask
 from ..problems import DataTerm, start
-from ._grids import known_grid
 from .network import UnrolledNetwork
 from .stage import Stage
 
@@ -84,7 +83,10 @@ def restore_tiled(
         >>> restore_tiled(UnrolledNetwork([block]), data, grid_graph((30, 40)), tile=16).shape
         torch.Size([1200, 3])
     """
-    image = ImageGrid.of(topology)
+    image = image_shape(topology)
+    cropped = lru_cache(maxsize=16)(topology.resized)  # crops come in a handful of sizes
+    radius = cropped(image).radius
+    assert radius is not None
     samples, mask = _samples(data, topology)
 
     def crop_of(data_crop: Tensor, mask_crop: Tensor) -> DataTerm:
@@ -93,10 +95,10 @@ def restore_tiled(
     if x0 is None:
 
         def first(shape: Shape, y: Tensor, m: Tensor) -> Signal:
-            return start(crop_of(y, m), image.cropped(shape), SWEEPS)
+            return start(crop_of(y, m), cropped(shape), SWEEPS)
 
-        reach = Reach(SWEEPS * image.radius)
-        x = in_tiles(first, image.shape, samples, mask, reach=reach, tile=tile, name="start")
+        reach = Reach(SWEEPS * radius)
+        x = in_tiles(first, image, samples, mask, reach=reach, tile=tile, name="start")
     else:
         topology.check_signal(x0, "start")
         check_same_kind(x0, samples, "the start x0", "the observation")
@@ -104,12 +106,12 @@ def restore_tiled(
     for number, stage in enumerate(network.stages, start=1):
 
         def on_crop(shape: Shape, x: Tensor, y: Tensor, m: Tensor, stage: Stage = stage) -> Signal:
-            restored: Signal = stage(crop_of(y, m), image.cropped(shape), x)
+            restored: Signal = stage(crop_of(y, m), cropped(shape), x)
             return restored
 
-        reach = stage.reach(image.radius)
+        reach = stage.reach(radius)
         name = f"stage {number} of {len(network.blocks)}"
-        x = in_tiles(on_crop, image.shape, x, samples, mask, reach=reach, tile=tile, name=name)
+        x = in_tiles(on_crop, image, x, samples, mask, reach=reach, tile=tile, name=name)
     return x
 
 
@@ -178,37 +180,6 @@ def _with_margin(span: slice, length: int, reach: Reach) -> tuple[slice, slice]:
     first = max(span.start - reach.pixels, 0) // reach.stride * reach.stride
     around = slice(first, min(span.stop + reach.pixels, length))
     return around, slice(span.start - first, span.stop - first)
-
-
-@dataclass(frozen=True)
-class ImageGrid:
-    """What a crop of an image needs to know about the grid of the whole."""
-
-    shape: Shape
-    offsets: tuple[tuple[int, int], ...]
-    directed: bool
-
-    @classmethod
-    def of(cls, topology: Topology) -> ImageGrid:
-        """The description of a topology made by `grid_graph`."""
-        shape = image_shape(topology)
-        offsets = getattr(topology, "offsets", None)
-        if offsets is None:
-            raise mistake(
-                f"a {type(topology).__name__}, whose edges are not the same at every pixel",
-                "the grid of an image",
-                "Use grid_graph((height, width), window=...).",
-            )
-        return cls(shape, offsets, topology.directed)
-
-    @property
-    def radius(self) -> int:
-        """The rows or columns that an edge spans, at most."""
-        return max((abs(d) for offset in self.offsets for d in offset), default=0)
-
-    def cropped(self, shape: Shape) -> Topology:
-        """The same edges on an image of another size."""
-        return known_grid(shape, offsets=self.offsets, directed=self.directed)
 
 
 def _samples(data: DataTerm, topology: Topology) -> tuple[Signal, Tensor]:
