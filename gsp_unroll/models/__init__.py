@@ -4,6 +4,7 @@ from .block import HeadMixture, UnrolledBlock
 from .demosaic import DemosaicNetwork, bilateral_graph, bilinear, green_first
 from .image import ImageNetwork
 from .mosaic import MosaicNetwork, MosaicStage
+from .named import NETWORKS, load_network, save_network
 from .network import UnrolledNetwork
 from .published import PublishedNetwork
 from .stage import Stage
@@ -15,6 +16,7 @@ __all__ = [
     "ImageNetwork",
     "MosaicNetwork",
     "MosaicStage",
+    "NETWORKS",
     "PublishedNetwork",
     "UnrolledBlock",
     "UnrolledNetwork",
@@ -23,5 +25,7 @@ __all__ = [
     "Stage",
     "green_first",
     "in_tiles",
+    "load_network",
     "restore_tiled",
+    "save_network",
 ]
