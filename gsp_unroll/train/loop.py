@@ -309,8 +309,11 @@ class Training:
 
         from ..viz import draw_training
 
+        log = read_log(self._log)
+        if not any("loss" in line or "psnr" in line for line in log):
+            return  # nothing held out, and no line of the log yet
         figure = Figure(figsize=(8, 4.5), layout="constrained")
-        draw_training(figure.subplots(), read_log(self._log))
+        draw_training(figure.subplots(), log)
         with written_whole(self.folder / "curve.png") as beside:
             figure.savefig(beside, format="png")
 
