@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from ._checks import mistake
+from ._files import written_whole
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 TIFF = {".tif", ".tiff"}
@@ -109,6 +109,8 @@ def write_photo(path: str | Path, image: np.ndarray, bits: Literal[8, 16] = 8) -
         ValueError: 16 bits in a format without them; values that are not finite.
         FileExistsError: a file of that name, which is kept.
     """
+    from PIL import Image
+
     path = Path(path)
     if path.exists():
         raise FileExistsError(
@@ -121,8 +123,10 @@ def write_photo(path: str | Path, image: np.ndarray, bits: Literal[8, 16] = 8) -
     suffix = path.suffix.lower()
     if bits == 16 and suffix not in {".png", *TIFF}:
         raise mistake(f"16 bits as {suffix}", "a PNG or TIFF file", "Write 8 bits, or a PNG.")
-    beside = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
+    formats = Image.registered_extensions()
+    if suffix not in formats:
+        raise mistake(f"{path.name}", "a name that ends in .png or .tif", "Give it such a name.")
+    with written_whole(path) as beside:
         if suffix in TIFF:
             import tifffile
 
@@ -136,9 +140,4 @@ def write_photo(path: str | Path, image: np.ndarray, bits: Literal[8, 16] = 8) -
                     file, values.reshape(height, -1)
                 )
         else:
-            from PIL import Image
-
-            Image.fromarray(values).save(beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+            Image.fromarray(values).save(beside, format=formats[suffix])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -78,4 +79,47 @@ def draw_graph(
         ax.autoscale()
     ax.set_aspect("equal")
     ax.set_axis_off()
+    return ax
+
+
+def draw_training(ax: Axes, log: Sequence[Mapping[str, Any]]) -> Axes:
+    """Draws the course of a training: the loss, and on a second scale the held-out PSNR.
+
+    Args:
+        ax: axes to draw on; a twin of them takes the PSNR.
+        log: lines of a log, as `gsp_unroll.train.log.read_log` reads them.
+
+    Returns:
+        `ax`.
+
+    Raises:
+        ValueError: a log with neither losses nor PSNR.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> from gsp_unroll.viz import draw_training
+        >>> log = [{"step": 1, "loss": 0.1}, {"step": 2, "loss": 0.02}, {"step": 2, "psnr": 30.0}]
+        >>> ax = draw_training(Figure().subplots(), log)
+        >>> ax.lines[0].get_ydata().tolist()
+        [0.1, 0.02]
+    """
+    curves = {
+        name: [(line["step"], line[name]) for line in log if name in line]
+        for name in ("loss", "psnr")
+    }
+    if not any(curves.values()):
+        raise mistake(
+            f"a log of {len(log)} lines without a loss or a PSNR",
+            "the log of a training that has come some steps",
+            "Give what gsp_unroll.train.log.read_log reads.",
+        )
+    ax.set_xlabel("step")
+    ax.set_ylabel("loss", color="tab:blue")
+    if curves["loss"]:
+        ax.plot(*zip(*curves["loss"], strict=True), color="tab:blue", linewidth=1.0)
+        ax.set_yscale("log")
+    if curves["psnr"]:
+        right = ax.twinx()
+        right.plot(*zip(*curves["psnr"], strict=True), color="tab:red", marker=".")
+        right.set_ylabel("held-out PSNR in dB", color="tab:red")
     return ax

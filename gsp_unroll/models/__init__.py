@@ -5,7 +5,7 @@ from .block import HeadMixture, UnrolledBlock
 from .demosaic import DemosaicNetwork, bilateral_graph, bilinear, green_first
 from .image import ImageNetwork
 from .mosaic import MosaicNetwork, MosaicStage
-from .named import load_network, save_network
+from .named import NETWORKS, load_network, save_network
 from .network import UnrolledNetwork
 from .pretrained import from_pretrained, pretrained_names
 from .published import PublishedNetwork
@@ -18,6 +18,7 @@ __all__ = [
     "ImageNetwork",
     "MosaicNetwork",
     "MosaicStage",
+    "NETWORKS",
     "PublishedNetwork",
     "Stage",
     "UnrolledBlock",

@@ -49,7 +49,7 @@ class MosaicStage(Stage):
     column is repeated once to fill its cell.
 
     Without a graph the samples are put back into $\bar x$: the control that says what the graph
-    adds.
+    adds. Of the 12 channels that it proposes 4 lie on samples and are without effect there.
     """
 
     def __init__(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from .._checks import mistake
+from .._files import written_whole
 from .demosaic import DemosaicNetwork
 from .image import ImageNetwork
 from .mosaic import MosaicNetwork
@@ -55,20 +55,33 @@ def save_network(
         "arguments": json.dumps(arguments),
         "about": json.dumps(about or {}),
     }
-    tensors = {
-        key: value.detach().to(dtype).contiguous() for key, value in network.state_dict().items()
-    }
-    beside = path.with_name(path.name + ".part")
-    save_file(tensors, beside, metadata=metadata)
-    beside.chmod(0o644)  # it is written for its owner alone, and may be installed for all
-    os.replace(beside, path)
+    values = network.state_dict().items()
+    tensors = {key: value.detach().to(dtype).contiguous() for key, value in values}
+    with written_whole(path) as beside:
+        save_file(tensors, beside, metadata=metadata)
+        beside.chmod(0o644)  # it is written for its owner alone, and may be installed for all
 
 
 def load_network(path: str | Path) -> ImageNetwork:
-    """The network that `save_network` wrote, ready to restore.
+    """The network that `save_network` wrote, in float32 and ready to restore.
+
+    Nothing is unpickled: the file holds numbers, and names that are looked up in `NETWORKS`.
+
+    Args:
+        path: file.
 
     Raises:
-        ValueError: a file that was cut short, or that something else wrote.
+        ValueError: a file that was cut short, that something else wrote, or whose weights are not
+            those of the network that it names.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from gsp_unroll.models import DemosaicNetwork, load_network, save_network
+        >>> path = Path(tempfile.mkdtemp()) / "small.safetensors"
+        >>> save_network(DemosaicNetwork(width=4), path, "demosaic", {"width": 4})
+        >>> sum(p.numel() for p in load_network(path).parameters())
+        938
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -78,8 +91,11 @@ def load_network(path: str | Path) -> ImageNetwork:
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise _foreign(path, str(error)) from error
-    network = NETWORKS[metadata["network"]](**json.loads(metadata["arguments"]))
-    network.load_state_dict(tensors)
+    try:
+        network = NETWORKS[metadata["network"]](**json.loads(metadata["arguments"]))
+        network.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise _foreign(path, f"its weights do not fit {metadata['network']!r}: {error}") from error
     return network.eval()
 
 

@@ -37,6 +37,11 @@ class PublishedNetwork(ImageNetwork):
         padding: how convolutions see beyond the border. Zeros, on which the paper is silent, take
             half the time of repeated pixels.
 
+    A stage of uGTV with 3 channels has 63 696 parameters in its convolutions, 576 in its metrics,
+    400 in steps and momenta, 5 penalties, 4 weights of heads and 1 of the residual: 64 682. The
+    last momentum of each heavy-ball solve is among them and is never read, as published: 20 of
+    every stage of uGTV (5 solves, 4 heads), 4 of uGLR (one solve).
+
     Source:
         Do et al. 2024, section 6.1 and appendix A.8. Differs from it in: the five scalars of each
         stage of its parameter count that no text explains.

@@ -5,56 +5,88 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Options of the command; torch is not imported for them."""
     from .plan import Plan
 
-    default = Plan("", "", 0)
+    default = {field.name: field.default for field in fields(Plan)}
     parser = argparse.ArgumentParser(
         prog="python -m gsp_unroll.train",
         description="Train an image network on folders of photographs. The same command takes up "
         "a training that was interrupted.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add = parser.add_argument
-    add("--network", required=True, help="name in gsp_unroll.models.NETWORKS")
-    add("--arguments", type=json.loads, default={}, metavar="JSON", help="of its constructor")
-    add("--task", choices=["demosaic", "interpolate"], default="demosaic")
-    add("--photos", type=Path, nargs="+", required=True, metavar="FOLDER")
-    add("--out", type=Path, required=True, metavar="FOLDER", help="state, log and weights")
-    add("--steps", type=int, required=True)
-    add("--batch", type=int, default=default.batch, help="crops a step")
-    add("--crop", type=int, default=default.crop, help="side of a crop in pixels")
-    add("--patches", type=int, help="size of a fixed set of crops (default: always fresh ones)")
-    add("--choices", type=int, default=default.choices, help="take the busiest of so many crops")
-    add("--rate", type=float, default=default.rate, help="learning rate of Adam")
-    add("--warmup", type=int, default=default.warmup, help="steps in which the rate rises")
-    add("--clip", type=float, default=default.clip, help="greatest norm of a gradient")
-    add("--loss", choices=["mse", "l1"], default=default.loss)
-    add("--average", type=float, default=default.average, help="of the weights, 0: none")
-    add("--precision", choices=["no", "bf16"], default=default.precision)
-    add("--holdout", type=float, default=default.holdout, help="share validated on")
-    add("--seed", type=int, default=default.seed)
-    add("--hours", type=float, help="stop after so long; the next call goes on")
-    add("--validate-steps", type=int, default=1000)
+
+    def add(name: str, meaning: str, **options: Any) -> None:
+        options.setdefault("default", default.get(name, argparse.SUPPRESS))
+        parser.add_argument(f"--{name.replace('_', '-')}", help=meaning, **options)
+
+    needed: dict[str, Any] = {"required": True, "default": argparse.SUPPRESS}
+    add("network", "name in gsp_unroll.models.NETWORKS", **needed)
+    add("arguments", "of its constructor", type=_json_object, default={}, metavar="JSON")
+    add("task", "what is restored", choices=["demosaic", "interpolate"], default="demosaic")
+    folders: dict[str, Any] = {"type": Path, "metavar": "FOLDER"} | needed
+    add("photos", "searched with all folders in it", nargs="+", **folders)
+    add("out", "takes state, log and weights", **folders)
+    add("steps", "of the optimiser", type=int, **needed)
+    add("batch", "crops a step, over all processes", type=int)
+    add("crop", "side of a crop in pixels", type=int)
+    add("patches", "size of a fixed set of crops; without it always fresh ones", type=int)
+    add("choices", "take the busiest of so many crops", type=int)
+    add("rate", "learning rate of Adam", type=float)
+    add("warmup", "steps in which the rate rises", type=int)
+    add("clip", "greatest norm of a gradient", type=float)
+    add("loss", "what is minimised", choices=["mse", "l1"])
+    add("average", "share of the old value in the mean of the weights, 0: none", type=float)
+    add("precision", "of the convolutions", choices=["no", "bf16"])
+    add("holdout", "share of the photographs validated on", type=float)
+    add("seed", "of the first weights and of the crops", type=int)
+    add("hours", "stop after so long; the next call goes on", type=float, default=None)
+    add("save_seconds", "time between two states on disk", type=float, default=120.0)
+    add("log_steps", "steps between two lines of the log", type=int, default=50)
+    add("validate_steps", "steps between two validations", type=int, default=1000)
     return parser.parse_args(arguments)
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f'{text!r} is no JSON object such as {{"width": 64}}')
+    return value
 
 
 def main(options: argparse.Namespace) -> None:
     """Reads the photographs and trains."""
-    from dataclasses import fields
-
+    begin = time.monotonic()
     from .crops import read_all, split_photos
-    from .loop import Training
+    from .loop import Training, rehearse
     from .plan import Plan
 
-    learn, held = split_photos(options.photos, options.holdout, options.seed)
-    plan = Plan(**{f.name: getattr(options, f.name) for f in fields(Plan)})
-    training = Training(plan, list(read_all(learn)), list(read_all(held)), options.out)
-    end = time.monotonic() + 3600 * (options.hours or float("inf"))
-    training.run(until=lambda: time.monotonic() > end, validate_steps=options.validate_steps)
+    try:
+        plan = Plan(**{field.name: getattr(options, field.name) for field in fields(Plan)})
+        rehearse(plan)
+        learn, held = split_photos(options.photos, options.holdout, options.seed)
+        training = Training(plan, list(read_all(learn)), list(read_all(held)), options.out)
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(f"{error}") from error
+    if training.step == plan.steps:
+        print(f"{options.out}: all {plan.steps} steps are done")
+    end = float("inf") if options.hours is None else begin + 3600 * options.hours
+    training.run(
+        until=lambda: time.monotonic() > end,
+        save_seconds=options.save_seconds,
+        log_steps=options.log_steps,
+        validate_steps=options.validate_steps,
+    )
+    training.accelerator.end_training()
 
 
 if __name__ == "__main__":

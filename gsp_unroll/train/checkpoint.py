@@ -7,7 +7,6 @@ old one only when it is whole.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +15,32 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .._checks import mistake
+from .._files import written_whole
 
 FORMAT = "gsp_unroll training state 1"
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Writes a nested dictionary of tensors and plain values; all or nothing."""
+    """Writes a nested dictionary of tensors and plain values; all or nothing.
+
+    Args:
+        path: file.
+        state: dictionaries, lists, tensors, and what JSON knows. A tuple comes back as a list.
+
+    Raises:
+        ValueError: a text that would be read as a tensor, or two tensors of one path.
+    """
     tensors: dict[str, Tensor] = {}
-    plain = _take_tensors(state, tensors)
-    beside = path.with_name(path.name + ".part")
-    save_file(tensors, beside, metadata={"format": FORMAT, "state": json.dumps(plain)})
-    os.replace(beside, path)
+    metadata = {"format": FORMAT, "state": json.dumps(_take_tensors(state, tensors))}
+    with written_whole(path) as beside:
+        save_file(tensors, beside, metadata=metadata)
 
 
 def load_state(path: Path) -> dict[str, Any]:
     """What `save_state` wrote, on the CPU.
+
+    Args:
+        path: file.
 
     Raises:
         ValueError: a file that was cut short, or that something else wrote.
@@ -55,16 +65,28 @@ def _foreign(path: Path, why: str) -> Exception:
     )
 
 
-#: Stands in the JSON where a tensor was; no plain value of a state looks like it.
+#: Stands in the JSON where a tensor was; a text that begins so is refused.
 _MARK = "tensor:"
 
 
 def _take_tensors(value: Any, tensors: dict[str, Tensor], name: str = "") -> Any:
     """`value` with a mark for each tensor, which goes to `tensors` under its path."""
     if isinstance(value, Tensor):
+        if name in tensors:
+            raise mistake(
+                f"a state with two tensors at {name!r}",
+                "one path for each tensor",
+                "Name no key like a path (a/b), and no text like a number beside it (1 and '1').",
+            )
         # a copy, because two names of one memory are refused
         tensors[name] = value.detach().to("cpu", copy=True).contiguous()
         return _MARK + name
+    if isinstance(value, str) and value.startswith(_MARK):
+        raise mistake(
+            f"the text {value!r} at {name!r}",
+            f"texts that do not begin with {_MARK!r}, which stands for a tensor in the file",
+            "Write it another way.",
+        )
     if isinstance(value, dict):
         items = [
             [key, _take_tensors(item, tensors, f"{name}/{key}")] for key, item in value.items()

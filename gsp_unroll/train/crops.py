@@ -27,6 +27,14 @@ def split_photos(
         folders: each is searched for photographs.
         share: part of the photographs that is held out, from 0 to below 1.
         seed: of the choice.
+
+    Raises:
+        ValueError: a share that leaves nothing to learn from.
+        FileNotFoundError: a folder without photographs.
+
+    Note:
+        A share above 0 holds out one photograph at least. A folder that is named twice counts
+        twice, on one side of the split.
     """
     if not 0 <= share < 1:
         raise mistake(f"holdout={share}", "a share from 0 to below 1", "Hold out 0.03 of all.")
@@ -36,10 +44,15 @@ def split_photos(
         groups.setdefault(f"{path.parent}/{photo}", []).append(path)
     names = sorted(groups)
     order = np.random.default_rng([seed, 0]).permutation(len(names))
-    held = {names[i] for i in order[: round(share * len(names))]}
+    count = max(round(share * len(names)), 1 if share > 0 else 0)
+    held = {names[i] for i in order[:count]}
     learn = [path for name in names if name not in held for path in groups[name]]
     if not learn:
-        raise mistake("no photograph", "at least one to learn from", "Give a folder of pictures.")
+        raise mistake(
+            f"{len(names)} photographs, of which {count} are held out",
+            "at least one to learn from",
+            "Give more photographs, or hold out none with holdout=0.",
+        )
     return learn, [path for name in sorted(held) for path in groups[name]]
 
 
@@ -57,6 +70,16 @@ class Crops:
         patches: None for a new position with every number; else that many positions, fixed by the
             seed and visited in a new order in each epoch.
         choices: positions drawn for a crop, of which the one with the most detail is taken.
+
+    Raises:
+        ValueError: no photograph, or one that is smaller than a crop.
+
+    Example:
+        >>> import numpy as np
+        >>> from gsp_unroll.train.crops import Crops
+        >>> crops = Crops([np.zeros((20, 30, 3), np.uint8)], size=8)
+        >>> crops.batch(range(4)).shape
+        torch.Size([4, 64, 3])
     """
 
     photos: Sequence[np.ndarray]
@@ -68,6 +91,16 @@ class Crops:
     def __post_init__(self) -> None:
         check_positive_count(self.size, "size")
         check_positive_count(self.choices, "choices")
+        if self.patches is not None:
+            check_positive_count(self.patches, "patches")
+        if not self.photos:
+            raise mistake("no photograph", "at least one to cut from", "Give a list of images.")
+        if self.choices > 1 and self.size < 3:
+            raise mistake(
+                f"crops of {self.size} pixels, and choices={self.choices}",
+                "at least 3, across which detail can be told",
+                "Ask for larger crops, or set choices to 1.",
+            )
         small = [p.shape for p in self.photos if min(p.shape[:2]) < self.size]
         if small:
             raise mistake(

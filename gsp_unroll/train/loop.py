@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import json
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,11 +20,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from .._checks import mistake
+from .._checks import check_positive_count, mistake
+from .._files import written_whole
 from ..models.named import NETWORKS, save_network
 from .checkpoint import load_state, save_state
 from .crops import Crops
+from .log import append_to_log, cut_log, read_log
 from .plan import Loss, Plan
+from .stopping import alone_in, signals_noted
 from .tasks import TASKS, Task, mean_squared_error
 
 #: side of the central part of a held-out photograph that is restored to validate
@@ -31,6 +38,29 @@ LOSSES: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+def rehearse(plan: Plan) -> None:
+    """Restores one small grey image: what does not fit together shows before a photograph is read.
+
+    Raises:
+        ValueError: a network that cannot be built, or not for this task.
+    """
+    task, shape = TASKS[plan.task], (8, 8)
+    truth = task.truth(torch.full((1, shape[0] * shape[1], 3), 0.5))
+    try:
+        network = NETWORKS[plan.network](**plan.arguments)
+        fits = network(task.observe(truth, shape), shape).shape == truth.shape
+        why = "its result has another shape"
+    except (ValueError, RuntimeError, TypeError, IndexError) as error:
+        fits, why = False, str(error)
+    if not fits:
+        raise mistake(
+            f"network={plan.network!r} with arguments={plan.arguments!r} and task={plan.task!r}, "
+            f"which do not go together ({why})",
+            f"a network that restores {task.channels} channels of what this task observes",
+            'For "interpolate", ugtv and uglr take --arguments \'{"channels": 1}\'.',
+        )
+
+
 class Training:
     """A plan, and how far it has come.
 
@@ -38,12 +68,13 @@ class Training:
         plan: what to do.
         photos: 8-bit images to learn from.
         held_out: images to validate on; may be empty.
-        folder: takes `state.safetensors`, `log.jsonl` and `network.safetensors`. What a training of
-            the same plan left there is taken up.
+        folder: takes `state.safetensors`, `log.jsonl`, `curve.png` and `network.safetensors`. What
+            a training of the same plan left there is taken up.
         accelerator: where it runs; by default wherever `accelerate` finds.
 
     Raises:
-        ValueError: a folder that holds a training of another plan, or a damaged one.
+        ValueError: a folder that holds a training of another plan or on other photographs, or a
+            damaged one; a batch that the processes cannot share.
     """
 
     def __init__(
@@ -58,20 +89,28 @@ class Training:
         self.task: Task = TASKS[plan.task]
         self.crops = Crops(photos, plan.crop, plan.seed, plan.patches, plan.choices)
         self.accelerator = accelerator or Accelerator(mixed_precision=plan.precision)
+        self._check_accelerator()
         torch.manual_seed(plan.seed)
         network = NETWORKS[plan.network](**plan.arguments)
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.average))
         optimizer = torch.optim.Adam(network.parameters(), lr=plan.rate)
         self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
-        self.average.to(self.accelerator.device)
+        self.average.to(self.accelerator.device).eval()
         self.step, self.seconds = 0, 0.0
+        self._shown: dict[str, str] = {}
+        self._photos = _digest([*photos, *held_out])
         folder.mkdir(parents=True, exist_ok=True)
         if self._state.exists():
             self._take_up()
+        self._check_all_are_at_one_step()
 
     @property
     def _state(self) -> Path:
         return self.folder / "state.safetensors"
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "log.jsonl"
 
     def run(
         self,
@@ -81,47 +120,58 @@ class Training:
         log_steps: int = 50,
         validate_steps: int = 1000,
     ) -> None:
-        """Trains to the end of the plan, or until `until` or the keyboard says stop; either way
-        what was reached is kept.
+        """Trains to the end of the plan, or until `until`, Ctrl-C or SIGTERM say stop. The step
+        that is under way is finished, and what was reached is kept.
+
+        After an error, or a second Ctrl-C, the state that was saved last is what there is: half a
+        step is never saved.
 
         Args:
             until: asked after every step.
             save_seconds: time between two states on disk.
             log_steps: steps between two lines of the log.
             validate_steps: steps between two validations.
+
+        Raises:
+            ValueError: another training at work in the folder; a loss or a gradient that is not
+                finite.
         """
-        main = self.accelerator.is_main_process
-        progress = tqdm(
-            initial=self.step, total=self.plan.steps, unit="step", mininterval=5, disable=not main
-        )
-        begin = saved = time.monotonic()
-        losses: list[Tensor] = []
-        try:
-            while self.step < self.plan.steps:
+        check_positive_count(log_steps, "log_steps")
+        check_positive_count(validate_steps, "validate_steps")
+        main, steps = self.accelerator.is_main_process, self.plan.steps
+        with (
+            alone_in(self.folder) if main else nullcontext(),
+            signals_noted() as signals,
+            tqdm(
+                initial=self.step, total=steps, unit="step", mininterval=5, disable=not main
+            ) as progress,
+        ):
+            self._begin_log(progress)
+            losses: list[Tensor] = []  # since the last line of the log
+            begin, saved = time.monotonic() - self.seconds, time.monotonic()
+            while self.step < steps:
                 losses.append(self._one_step())
                 self.step += 1
+                self.seconds = time.monotonic() - begin
                 progress.update()
-                now = time.monotonic()
-                last = self.step == self.plan.steps
+                last = self.step == steps
                 if self.step % log_steps == 0 or last:
-                    loss = float(torch.stack(losses).mean())
+                    loss = self._finite_mean(losses)
                     losses.clear()
                     rate = self.optimizer.param_groups[0]["lr"]
-                    self._log(loss=loss, rate=rate, seconds=self.seconds + now - begin)
-                    progress.set_postfix(loss=f"{loss:.3g}", refresh=False)
+                    self._note(progress, loss=loss, rate=rate, seconds=self.seconds)
                 if self.step % validate_steps == 0 or last:
-                    self._log(**self.validate())
-                if until():
+                    self._note(progress, **self.validate())
+                    self._draw_curve()
+                if self._any_process(until() or bool(signals)):
                     break
-                if now - saved > save_seconds:
-                    self._keep(now - begin)
-                    saved = now
-        except KeyboardInterrupt:
-            progress.write("interrupted: the state is kept")
-        finally:
-            progress.close()
-            self._keep(time.monotonic() - begin)
-            self.seconds += time.monotonic() - begin
+                if main and time.monotonic() - saved > save_seconds:
+                    self._keep(losses)
+                    saved = time.monotonic()
+            self._keep(losses)
+            if signals:
+                progress.write(f"stopped at step {self.step}: the same command goes on from here")
+        self.accelerator.wait_for_everyone()
 
     def _one_step(self) -> Tensor:
         plan, processes = self.plan, self.accelerator.num_processes
@@ -136,43 +186,49 @@ class Training:
         loss = LOSSES[plan.loss](x, truth)
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.network.parameters(), plan.clip)
+        norm = self.accelerator.clip_grad_norm_(self.network.parameters(), plan.clip)
         self.optimizer.step()
         self.average.update_parameters(self.accelerator.unwrap_model(self.network))
-        return loss.detach()
+        spoiled: Tensor = 0 * norm  # not finite where the gradient is not
+        return loss.detach() + spoiled
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """PSNR on the held-out photographs: of the mean error, and the mean of each one's."""
-        errors = [float(error) for error in self._validation_errors()]
-        if not errors:
+        """PSNR of the averaged network on the held-out photographs: of the mean error, and the
+        mean of each one's. Each process restores a part of them."""
+        if not self.held_out:
             return {}
-        psnr = -10 * np.log10(np.maximum(errors, 1e-12))
-        return {"psnr_pooled": float(-10 * np.log10(np.mean(errors))), "psnr": float(psnr.mean())}
+        device, processes = self.accelerator.device, self.accelerator.num_processes
+        errors = torch.zeros(len(self.held_out), device=device)
+        for i in range(self.accelerator.process_index, len(errors), processes):
+            errors[i] = self._validation_error(self.held_out[i])
+        errors = self.accelerator.reduce(errors, "sum").double().clamp(min=1e-12)
+        return {
+            "psnr_pooled": float(-10 * errors.mean().log10()),
+            "psnr": float(-10 * errors.log10().mean()),
+        }
 
-    def _validation_errors(self) -> Iterator[Tensor]:
-        network = self.average.module.eval()
-        for image in self.held_out:
-            top, left = (max(0, (n - VALIDATION_SIDE) // 2) for n in image.shape[:2])
-            part = image[top : top + VALIDATION_SIDE, left : left + VALIDATION_SIDE]
-            shape = (part.shape[0], part.shape[1])
-            photo = torch.from_numpy(part.reshape(-1, 3).copy()).to(self.accelerator.device)
-            truth = self.task.truth(photo.float() / 255)
-            yield mean_squared_error(network(self.task.observe(truth, shape), shape), truth)
+    def _validation_error(self, image: np.ndarray) -> Tensor:
+        top, left = (max(0, (n - VALIDATION_SIDE) // 2) for n in image.shape[:2])
+        part = image[top : top + VALIDATION_SIDE, left : left + VALIDATION_SIDE]
+        shape = (part.shape[0], part.shape[1])
+        photo = torch.from_numpy(part.reshape(-1, 3).copy()).to(self.accelerator.device)
+        truth = self.task.truth(photo.float() / 255)
+        x: Tensor = self.average.module(self.task.observe(truth, shape), shape)
+        return mean_squared_error(x, truth)
 
-    def _log(self, **values: float) -> None:
-        if values and self.accelerator.is_main_process:
-            with (self.folder / "log.jsonl").open("a") as log:
-                log.write(json.dumps({"step": self.step} | values) + "\n")
+    # ---- what is kept -----------------------------------------------------------------------
 
-    def _keep(self, seconds: float) -> None:
+    def _keep(self, losses: Sequence[Tensor]) -> None:
         if not self.accelerator.is_main_process:
             return
+        if losses:
+            self._finite_mean(losses, everywhere=False)
         network = self.accelerator.unwrap_model(self.network)
         state = {
             "plan": asdict(self.plan),
             "step": self.step,
-            "seconds": self.seconds + seconds,
+            "seconds": self.seconds,
             "network": dict(network.state_dict()),
             "average": dict(self.average.state_dict()),
             "optimizer": self.optimizer.state_dict(),
@@ -188,15 +244,131 @@ class Training:
 
     def _take_up(self) -> None:
         state: dict[str, Any] = load_state(self._state)
-        wanted = asdict(self.plan)
-        different = [name for name in wanted if state["plan"].get(name) != wanted[name]]
+        wanted: dict[str, Any] = json.loads(json.dumps(asdict(self.plan)))  # as a file has it
+        found = state["plan"]
+        different = [n for n in wanted | found if n not in found or found[n] != wanted.get(n)]
         if different:
             raise mistake(
                 f"{self.folder}, a training with another " + ", ".join(different),
                 "a new folder, or one of the same plan",
                 "Give --out a folder of its own; nothing was overwritten.",
             )
-        self.accelerator.unwrap_model(self.network).load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        photos = [line["photos"] for line in read_log(self._log) if "photos" in line]
+        if photos and photos[-1] != self._photos:
+            raise mistake(
+                f"{self.folder}, a training on other photographs",
+                "the same photographs in the same order of folders",
+                "Give the same --photos, or --out a folder of its own; nothing was overwritten.",
+            )
+        try:
+            self.accelerator.unwrap_model(self.network).load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise mistake(
+                f"{self._state}, whose weights do not fit ({error})",
+                f"those of {self.plan.network!r} as this version builds it",
+                "Go on with the version that began; nothing was overwritten.",
+            ) from error
         self.step, self.seconds = state["step"], state["seconds"]
+
+    # ---- what is shown ----------------------------------------------------------------------
+
+    def _begin_log(self, progress: Any) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        cut_log(self._log, self.step)
+        for line in read_log(self._log):
+            self._show(progress, line)
+        start = {
+            "photos": self._photos,
+            "processes": self.accelerator.num_processes,
+            "device": str(self.accelerator.device),
+            "torch": str(torch.__version__),
+        }
+        if self.step < self.plan.steps:
+            append_to_log(self._log, {"step": self.step} | start)
+        if importlib.util.find_spec("matplotlib") is None:
+            progress.write("matplotlib is not installed: no curve.png is drawn")
+
+    def _note(self, progress: Any, **values: float) -> None:
+        if values and self.accelerator.is_main_process:
+            append_to_log(self._log, {"step": self.step} | values)
+            self._show(progress, values)
+
+    def _show(self, progress: Any, values: dict[str, Any]) -> None:
+        for name, form in {"loss": ".3g", "psnr": ".2f"}.items():
+            if name in values:
+                self._shown[name] = format(values[name], form)
+        progress.set_postfix(self._shown, refresh=False)
+
+    def _draw_curve(self) -> None:
+        if not self.accelerator.is_main_process or importlib.util.find_spec("matplotlib") is None:
+            return
+        from matplotlib.figure import Figure
+
+        from ..viz import draw_training
+
+        log = read_log(self._log)
+        if not any("loss" in line or "psnr" in line for line in log):
+            return  # nothing held out, and no line of the log yet
+        figure = Figure(figsize=(8, 4.5), layout="constrained")
+        draw_training(figure.subplots(), log)
+        with written_whole(self.folder / "curve.png") as beside:
+            figure.savefig(beside, format="png")
+
+    # ---- several processes ------------------------------------------------------------------
+
+    def _check_accelerator(self) -> None:
+        plan, accelerator = self.plan, self.accelerator
+        if plan.batch % accelerator.num_processes:
+            raise mistake(
+                f"a batch of {plan.batch} for {accelerator.num_processes} processes",
+                "a batch that they can share evenly",
+                "Change --batch or the number of processes.",
+            )
+        if accelerator.mixed_precision != plan.precision:
+            raise mistake(
+                f"an accelerator of mixed_precision={accelerator.mixed_precision!r}",
+                f"that of the plan, {plan.precision!r}",
+                "Leave the accelerator out, or make it with that precision.",
+            )
+
+    def _check_all_are_at_one_step(self) -> None:
+        if self.accelerator.num_processes == 1:
+            return
+        mine = torch.tensor([self.step], device=self.accelerator.device)
+        steps = self.accelerator.gather(mine).tolist()
+        if len(set(steps)) > 1:
+            raise mistake(
+                f"processes that go on from the steps {steps}",
+                "one state for all of them",
+                "Put --out on a disk that every machine sees.",
+            )
+
+    def _any_process(self, stop: bool) -> bool:
+        """Whether one of them wants to stop: then all do, after the same step."""
+        if self.accelerator.num_processes == 1:
+            return stop
+        flag = torch.tensor(int(stop), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, "sum").item())
+
+    def _finite_mean(self, losses: Sequence[Tensor], everywhere: bool = True) -> float:
+        mean = torch.stack(list(losses)).mean()
+        loss = float(self.accelerator.reduce(mean, "mean") if everywhere else mean)
+        if not math.isfinite(loss):
+            raise mistake(
+                f"a loss or a gradient that is not finite, up to step {self.step}",
+                "finite numbers",
+                "The last state that was saved is kept. Begin anew with a lower rate or a longer "
+                "warm-up.",
+            )
+        return loss
+
+
+def _digest(photos: Sequence[np.ndarray]) -> str:
+    """The same for the same photographs in the same order."""
+    digest = hashlib.blake2b(digest_size=8)
+    for photo in photos:
+        digest.update(str(photo.shape).encode() + np.ascontiguousarray(photo).tobytes())
+    return digest.hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Loss = Literal["mse", "l1"]
 Precision = Literal["no", "bf16"]
@@ -15,9 +15,9 @@ class Plan:
 
     Args:
         network: name in `gsp_unroll.models.NETWORKS`.
-        arguments: of its constructor.
         task: name in `gsp_unroll.train.tasks.TASKS`.
         steps: of the optimiser.
+        arguments: of the network's constructor, as JSON has them.
         batch: crops a step, over all processes.
         crop: side of a crop in pixels.
         patches: None for fresh crops throughout, else the size of a fixed set.
@@ -31,6 +31,15 @@ class Plan:
         precision: of the convolutions; the solver stays in float32.
         holdout: share of the photographs that is validated on.
         seed: of the first weights and of the crops.
+
+    Raises:
+        ValueError: a value that no training can have; an unknown network, task or argument.
+
+    Example:
+        >>> from gsp_unroll.train.plan import Plan
+        >>> plan = Plan("mosaic", "demosaic", steps=1000, warmup=10)
+        >>> [round(plan.rate_at(step), 6) for step in (0, 9, 1000)]
+        [0.0001, 0.001, 1e-05]
     """
 
     network: str
@@ -49,6 +58,58 @@ class Plan:
     precision: Precision = "bf16"
     holdout: float = 0.03
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        # here, so that `--help` can read the defaults without waiting for torch
+        from .._checks import check_positive, check_positive_count, mistake
+        from ..models.named import NETWORKS
+        from .tasks import TASKS
+
+        for name in ("steps", "batch", "crop", "choices"):
+            check_positive_count(getattr(self, name), name)
+        if self.patches is not None:
+            check_positive_count(self.patches, "patches")
+        for name in ("rate", "clip"):
+            check_positive(getattr(self, name), name)
+        for name in ("warmup", "seed"):
+            value = getattr(self, name)
+            if not hasattr(value, "__index__") or value < 0:
+                raise mistake(f"{name}={value!r}", "a whole number of at least 0", "Set it to 0.")
+        for name in ("average", "holdout"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise mistake(f"{name}={value!r}", "a share from 0 to below 1", "0 is for none.")
+        for name, known in {
+            "network": tuple(NETWORKS),
+            "task": tuple(TASKS),
+            "loss": get_args(Loss),
+            "precision": get_args(Precision),
+        }.items():
+            if getattr(self, name) not in known:
+                raise mistake(
+                    f"{name}={getattr(self, name)!r}",
+                    "one of " + ", ".join(map(repr, known)),
+                    f"Choose the {name} among these.",
+                )
+        self._check_arguments()
+
+    def _check_arguments(self) -> None:
+        import json
+        from inspect import signature
+
+        from .._checks import mistake
+        from ..models.named import NETWORKS
+
+        taken = signature(NETWORKS[self.network])
+        try:
+            json.dumps(self.arguments)
+            taken.bind(**self.arguments)
+        except TypeError as error:
+            raise mistake(
+                f"arguments={self.arguments!r} ({error})",
+                f"what the constructor of {self.network!r} takes, {taken}, as plain values",
+                "Correct the names, or leave the arguments out for the default network.",
+            ) from error
 
     def rate_at(self, step: int) -> float:
         """The learning rate of step number `step`, counted from 0."""

@@ -54,7 +54,7 @@ def test_nothing_is_overwritten_and_nothing_is_left_behind(tmp_path):
         write_photo(tmp_path / "b.png", np.full((2, 2, 3), np.nan))
     with pytest.raises(ValueError, match=r"Got 16 bits as \.jpg.* Expected a PNG or TIFF"):
         write_photo(tmp_path / "b.jpg", np.zeros((2, 2, 3)), 16)
-    with pytest.raises(ValueError, match="unknown file extension"):
+    with pytest.raises(ValueError, match=r"Got b\.what.* Expected a name"):
         write_photo(tmp_path / "b.what", np.zeros((2, 2, 3)))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
