@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from .._checks import check_positive_count, check_same_kind, check_signal, mistake
 
+#: What a convolution sees beyond the border of an image: the outermost pixel again, which keeps
+#: constants, or zeros, which take half the time on a CPU.
+Padding = Literal["replicate", "zeros"]
 #: An entrywise map: a function, or a module such as `nn.PReLU()`.
 Activation = Callable[[Tensor], Tensor]
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor, nn
 from torch.nn import functional
 
 from .._typing import Signal
 from ..graph import Topology
 from ._heads import check_heads, split_heads
-from ._layers import Activation, check_input, layer_widths, residual_chain
+from ._layers import Activation, Padding, check_input, layer_widths, residual_chain
 from .on_grid import as_image, as_signal, image_shape
 from .reach import Reach
 
@@ -73,7 +71,7 @@ class GridCNN(nn.Module):
         width: int = 48,
         heads: int | None = None,
         activation: Activation = functional.leaky_relu,
-        padding: Literal["replicate", "zeros"] = "replicate",
+        padding: Padding = "replicate",
     ) -> None:
         super().__init__()
         check_heads(out_channels, heads)

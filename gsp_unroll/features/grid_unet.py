@@ -10,7 +10,7 @@ from .._checks import check_positive_count
 from .._typing import Signal
 from ..graph import Topology
 from ._heads import check_heads, split_heads
-from ._layers import Activation, check_input
+from ._layers import Activation, Padding, check_input
 from .on_grid import as_image, as_signal, image_shape
 from .reach import Reach
 
@@ -33,9 +33,9 @@ class GridUNet(nn.Module):
     many. Nine tenths of the parameters work at a half or a quarter of the resolution, so this
     network has more parameters than a `GridCNN` of the same run time, and sees up to 14 pixels far.
 
-    Borders repeat the outermost pixel, so a constant image has constant features. An image of any
-    size will do: an odd row or column is a pixel of its own at the lower resolution. For the
-    activation at the end see `GridCNN`.
+    Unless `padding="zeros"`, borders repeat the outermost pixel, so a constant image has constant
+    features. An image of any size will do: an odd row or column is a pixel of its own at the lower
+    resolution. For the activation at the end see `GridCNN`.
 
     Args:
         in_channels: channels of the image, at least 1.
@@ -43,6 +43,8 @@ class GridUNet(nn.Module):
         width: channels at full resolution, at least 1.
         heads: None, or the number of heads that the features are dealt out to.
         activation: a function or module applied to each entry.
+        padding: what convolutions see beyond the border: the outermost pixel again, which keeps
+            constants, or zeros, which take half the time on a CPU.
 
     Shapes:
         - **signal:** `(*batch, height * width, in_channels)`, rows after each other as
@@ -76,6 +78,7 @@ class GridUNet(nn.Module):
         width: int = 24,
         heads: int | None = None,
         activation: Activation = functional.leaky_relu,
+        padding: Padding = "replicate",
     ) -> None:
         super().__init__()
         check_positive_count(in_channels, "in_channels")
@@ -84,12 +87,16 @@ class GridUNet(nn.Module):
         self.in_channels = in_channels
         self.heads = heads
         self.activation = activation
-        self.enter = _conv(in_channels, width)
-        self.to_half = _conv(width, 2 * width, stride=2)
-        self.to_quarter = _conv(2 * width, 2 * width, stride=2)
-        self.at_quarter = _conv(2 * width, 2 * width)
-        self.at_half = _conv(4 * width, width)
-        self.leave = _conv(2 * width, out_channels)
+
+        def conv(before: int, after: int, stride: int = 1) -> nn.Conv2d:
+            return nn.Conv2d(before, after, 3, stride=stride, padding=1, padding_mode=padding)
+
+        self.enter = conv(in_channels, width)
+        self.to_half = conv(width, 2 * width, stride=2)
+        self.to_quarter = conv(2 * width, 2 * width, stride=2)
+        self.at_quarter = conv(2 * width, 2 * width)
+        self.at_half = conv(4 * width, width)
+        self.leave = conv(2 * width, out_channels)
 
     def forward(self, signal: Signal, topology: Topology) -> Tensor:
         check_input(signal, self.in_channels, topology.num_nodes, self)
@@ -136,10 +143,6 @@ def _halved(rows: Span) -> Span:
 
 def _hull(rows: Span, others: Span) -> Span:
     return min(rows[0], others[0]), max(rows[1], others[1])
-
-
-def _conv(before: int, after: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(before, after, 3, stride=stride, padding=1, padding_mode="replicate")
 
 
 def _enlarged(image: Tensor, like: Tensor) -> Tensor:

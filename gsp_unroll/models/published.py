@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from .._typing import Signal
 from ..features import GridCNN, Reach
+from ..features._layers import Padding
 from ..learners import MahalanobisLearner
 from ..problems import Interpolation, start
 from ..unroll import GLRUnroll, GTVLinearProgramUnroll, GTVUnroll, HeavyBall
@@ -59,7 +60,7 @@ class PublishedNetwork(ImageNetwork):
         solver: Callable[[], nn.Module],
         normalization: Literal["none", "row", "merged", "sym"],
         channels: int = 3,
-        padding: Literal["zeros", "replicate"] = "zeros",
+        padding: Padding = "zeros",
     ) -> None:
         super().__init__(
             UnrolledNetwork(

@@ -1,4 +1,4 @@
-"""The networks whose speed is looked at; their weights are random."""
+"""The networks whose speed is looked at; their weights are random, their borders zeros."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ HEADS, FEATURES, STAGES = 4, 4, 5
 
 def large() -> DemosaicNetwork:
     """A U-Net of 80 344 parameters for each stage, 402 660 in all."""
-    return _of(lambda: GridUNet(3, HEADS * FEATURES, heads=HEADS))
+    return _of(lambda: GridUNet(3, HEADS * FEATURES, heads=HEADS, padding="zeros"))
 
 
 def small() -> DemosaicNetwork:
     """Three convolutions at full resolution for each stage, about 55 000 parameters in all."""
-    return _of(lambda: GridCNN(3, HEADS * FEATURES, num_layers=3, width=26, heads=HEADS))
+    return _of(
+        lambda: GridCNN(3, HEADS * FEATURES, num_layers=3, width=26, heads=HEADS, padding="zeros")
+    )
 
 
 def _of(features: Callable[[], nn.Module]) -> DemosaicNetwork:

@@ -190,13 +190,27 @@ def test_grid_cnn_has_the_parameters_of_the_paper():
     assert sum(p.numel() for p in cnn.parameters()) == 63_696
 
 
-def test_grid_unet_is_the_network_of_its_formula():
-    network = GridUNet(IN, OUT, width=5).double()
+PADDINGS = [("replicate", "replicate"), ("zeros", "constant")]
+
+
+@pytest.mark.parametrize(("padding", "mode"), PADDINGS)
+def test_grid_cnn_sees_its_padding_beyond_the_border(padding, mode):
+    network = GridCNN(IN, OUT, num_layers=1, padding=padding).double()
+    x = signal()
+    (layer,) = network.layers
+    padded = functional.pad(x.T.reshape(1, IN, *SHAPE), (1, 1, 1, 1), mode=mode)
+    expected = functional.leaky_relu(functional.conv2d(padded, layer.weight, layer.bias))
+    assert_same(network(x, grid_graph(SHAPE)), expected.reshape(OUT, NODES).T)
+
+
+@pytest.mark.parametrize(("padding", "mode"), PADDINGS)
+def test_grid_unet_is_the_network_of_its_formula(padding, mode):
+    network = GridUNet(IN, OUT, width=5, padding=padding).double()
     shape = (7, 10)  # an odd number of rows, and columns that are odd at half the resolution
     x = signal(nodes=70)
 
     def conv(layer, image, step=1):
-        padded = functional.pad(image, (1, 1, 1, 1), mode="replicate")
+        padded = functional.pad(image, (1, 1, 1, 1), mode=mode)
         return functional.conv2d(padded, layer.weight, layer.bias)[..., ::step, ::step]
 
     def up(image, like):
