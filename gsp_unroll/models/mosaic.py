@@ -13,7 +13,7 @@ from ..graph import Graph, Topology
 from ..learners import MahalanobisLearner, full_precision
 from ..problems import DataTerm, Interpolation, start
 from ..unroll import GTVUnroll
-from .block import HeadMixture, num_products, reach_of_solve
+from .block import HeadMixture, num_products, reach_of_solve, solve_heads
 from .demosaic import bilinear, green_first
 from .image import ImageNetwork
 from .network import UnrolledNetwork
@@ -82,12 +82,12 @@ class MosaicStage(Stage):
         base = x + self._at_pixels(self.propose(h), topology, x)
         if self.heads is None:
             return data.feasible(base)
-        graph = self.graph(h, topology, x)
+        features = self.features(h, topology, x)
         with full_precision(x):
             misfit = data.around(base)
-            x0 = start(misfit, topology, sweeps=1)
-            mixed: Signal = self.mixture(self.solver(misfit.per_head(), graph, x0.unsqueeze(-3)))
-            return base + mixed
+            x0 = start(misfit, topology, sweeps=1).unsqueeze(-3)
+        each = topology, features, x0, self.learner, self.solver, self.mixture
+        return base + solve_heads(misfit.per_head(), *each)
 
     def hidden(self, x: Signal, topology: Topology) -> Tensor:
         """What the look sees of `x`: `(batch, width, cells down, cells across)`."""
@@ -101,9 +101,14 @@ class MosaicStage(Stage):
 
     def graph(self, h: Tensor, topology: Topology, x: Signal) -> Graph:
         """The graphs, one per head, drawn on what the look sees."""
-        f = self._at_pixels(self.attend(h), topology, x)
-        graph: Graph = self.learner(f.unflatten(-1, (self.heads, -1)).movedim(-2, -3), topology)
+        graph: Graph = self.learner(self.features(h, topology, x), topology)
         return graph
+
+    def features(self, h: Tensor, topology: Topology, x: Signal) -> Signal:
+        """What the graphs are drawn on: `(*batch, heads, pixels, features)`."""
+        f = self._at_pixels(self.attend(h), topology, x)
+        dealt: Tensor = f.unflatten(-1, (self.heads, -1))
+        return dealt.movedim(-2, -3)
 
     def _at_pixels(self, cells: Tensor, topology: Topology, x: Signal) -> Signal:
         """Channels of cells as a signal on pixels, in the dtype of `x`."""
