@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -60,6 +62,8 @@ class DotProductLearner(GraphLearner):
         >>> graph.degree.allclose(torch.ones(3))  # every row sums to 1
         True
     """
+
+    head_axes: ClassVar = {"query": 0, "key": 0}
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -54,6 +56,8 @@ class MahalanobisLearner(GraphLearner):
         >>> learner(torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 0.0]]), path_graph(3)).weight
         tensor([0.3679, 1.0000, 0.0000], grad_fn=...)
     """
+
+    head_axes: ClassVar = {"factor": 0}
 
     def __init__(
         self,

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor, nn
 
 from .._checks import check_positive_count, mistake
+from .._heads import with_heads
 from .._typing import Signal
 from ..features import Reach, reach_of
 from ..graph import Graph, Topology
 from ..learners import GraphLearner, full_precision
 from ..problems import DataTerm, start
 from .stage import Stage
+
+#: Of a network's heads.
+ALL = slice(None)
 
 
 class HeadMixture(nn.Module):
@@ -36,8 +42,14 @@ class HeadMixture(nn.Module):
         check_positive_count(heads, "heads")
         self.logits = nn.Parameter(torch.zeros(heads))
 
-    def forward(self, x: Tensor) -> Signal:
-        c = self.logits.softmax(0).view(-1, 1, 1)
+    def forward(self, x: Tensor, heads: slice = ALL) -> Signal:
+        """The average; of some heads alone, what they contribute to it.
+
+        Args:
+            x: the signals of these heads.
+            heads: which heads they are.
+        """
+        c = self.logits.softmax(0)[heads].view(-1, 1, 1)
         return (c * x).sum(-3)
 
 
@@ -126,15 +138,16 @@ class UnrolledBlock(Stage):
         return x + proposal.to(x.dtype)  # of a network of one's own, under autocast
 
     def forward(self, data: DataTerm, topology: Topology, x: Signal) -> Signal:
-        graph = self.graph(x, topology)
+        features = self.features(x, topology)
         base = None if self.correction is None else self.base(data, topology, x)
-        with full_precision(x):
-            if base is None:
-                x_hat = self._solve(data, graph, x)
-            else:
+        if base is None:
+            x_hat = self._solve(data, topology, features, x)
+        else:
+            with full_precision(x):
                 misfit = data.around(base)
-                x_hat = base + self._solve(misfit, graph, start(misfit, topology, self.sweeps))
-            return x_hat if self.residual is None else x + self.residual * (x_hat - x)
+                x0 = start(misfit, topology, self.sweeps)
+            x_hat = base + self._solve(misfit, topology, features, x0)
+        return x_hat if self.residual is None else x + self.residual * (x_hat - x)
 
     def reach(self, radius: int) -> Reach:
         r"""How far the stage looks, on a grid whose edges span at most `radius` rows or columns.
@@ -163,13 +176,98 @@ class UnrolledBlock(Stage):
         pixels = max(through_graph.pixels, through_data.pixels)
         return Reach(pixels, (through_graph + through_data).stride)
 
-    def _solve(self, data: DataTerm, graph: Graph, x0: Signal) -> Signal:
-        if self.learner.heads is None:
-            x: Signal = self.solver(data, graph, x0)
-            return x
-        each = self.solver(data.per_head(), graph, x0.unsqueeze(-3))
-        mixed: Signal = each.squeeze(-3) if self.mixture is None else self.mixture(each)
-        return mixed
+    def _solve(self, data: DataTerm, topology: Topology, features: Signal, x0: Signal) -> Signal:
+        learner, solver = self.learner, self.solver
+        if learner.heads is None:
+            return draw_and_solve(data, topology, features, x0, learner, solver)
+        data, x0 = data.per_head(), x0.unsqueeze(-3)
+        if self.mixture is None:
+            return draw_and_solve(data, topology, features, x0, learner, solver).squeeze(-3)
+        return solve_heads(data, topology, features, x0, learner, solver, self.mixture)
+
+
+def draw_and_solve(
+    data: DataTerm,
+    topology: Topology,
+    features: Signal,
+    x0: Signal,
+    learner: nn.Module,
+    solver: nn.Module,
+) -> Signal:
+    r"""$\mathrm{solve}(y,\;G(f))$, the solve out of the reach of autocast."""
+    graph = learner(features, topology)
+    with full_precision(x0):
+        x: Signal = solver(data, graph, x0)
+    return x
+
+
+def solve_heads(
+    data: DataTerm,
+    topology: Topology,
+    features: Signal,
+    x0: Signal,
+    learner: GraphLearner,
+    solver: nn.Module,
+    mixture: HeadMixture,
+) -> Signal:
+    r"""$\sum_hc_h\,\mathrm{solve}(y,\;G_h(f_h))$: a graph for each head, and the average of what
+    is solved on them.
+
+    While no gradient is recorded, a few heads at a time: only their weights and solutions then
+    live together.
+
+    Args:
+        data: the term with an axis of length 1 for the heads, `data.per_head()`.
+        topology: the edges among which the graphs are drawn.
+        features: what they are drawn on.
+        x0: start, with an axis of length 1 for the heads.
+        learner: of as many heads as the features have.
+        solver: of as many.
+        mixture: of as many.
+
+    Shapes:
+        - **features:** `(*batch, heads, nodes, D)`
+        - **x0:** `(*batch, 1, nodes, channels)`
+        - **output:** `(*batch, nodes, channels)`
+    """
+    shares = (
+        mixture(draw_and_solve(data, topology, features[..., heads, :, :], x0, *part), heads)
+        for heads, *part in _parts(learner, solver, heads_at_once(x0))
+    )
+    total: Signal = reduce(torch.add, shares)
+    return total
+
+
+def heads_at_once(x0: Signal) -> int | None:
+    """How many heads to solve together; None for all, where a gradient is recorded, under
+    `torch.compile` and on an accelerator.
+
+    As few as keep every thread busy: threads that share a plane compute some of its rows twice.
+    """
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or x0.device.type != "cpu":
+        return None
+    planes = max(1, x0.shape[:-2].numel())
+    return -(-torch.get_num_threads() // planes)
+
+
+#: Some heads, and the learner and the solver of those alone.
+Part = tuple[slice, nn.Module, nn.Module]
+
+
+def _parts(learner: GraphLearner, solver: nn.Module, at_once: int | None) -> list[Part]:
+    """The heads, so many at a time; in one part where None is asked for, or where a module does not
+    say which of its numbers are a head's."""
+    assert learner.heads is not None
+    if at_once is None or at_once >= learner.heads:
+        return [(ALL, learner, solver)]
+    parts: list[Part] = []
+    for first in range(0, learner.heads, at_once):
+        heads = slice(first, first + at_once)
+        some_learner, some_solver = with_heads(learner, heads), with_heads(solver, heads)
+        if some_learner is None or some_solver is None:
+            return [(ALL, learner, solver)]
+        parts.append((heads, some_learner, some_solver))
+    return parts
 
 
 def reach_of_solve(learner: GraphLearner, solver: nn.Module, radius: int) -> Reach:

@@ -9,12 +9,13 @@ from torch.nn import functional
 from .._checks import mistake
 from .._typing import Signal
 from ..features import Reach
+from ..features._layers import check_input
 from ..features.on_grid import as_image, as_signal, image_shape
 from ..graph import Graph, Topology
 from ..learners import MahalanobisLearner, full_precision
 from ..problems import DataTerm, Interpolation, start
 from ..unroll import GTVUnroll
-from .block import HeadMixture, num_products, reach_of_solve
+from .block import HeadMixture, num_products, reach_of_solve, solve_heads
 from .demosaic import bilinear, green_first
 from .image import ImageNetwork
 from .network import UnrolledNetwork
@@ -65,6 +66,7 @@ class MosaicStage(Stage):
     ) -> None:
         super().__init__()
         pixels = CELL**2
+        self.channels = channels
         self.enter = nn.Conv2d(channels * pixels, width, 3, padding=1)
         self.look = nn.Sequential(*(ResidualConvolutions(width) for _ in range(depth)))
         # no bias behind either: the solve takes out a constant of the first, distances that of the
@@ -84,15 +86,16 @@ class MosaicStage(Stage):
         base = x + self._at_pixels(self.propose(h), topology, x)
         if self.heads is None:
             return data.feasible(base)
-        graph = self._drawn(h, topology, x)
+        features = self._features(h, topology, x)
         with full_precision(x):
             misfit = data.around(base)
-            x0 = start(misfit, topology, sweeps=1)
-            mixed: Signal = self.mixture(self.solver(misfit.per_head(), graph, x0.unsqueeze(-3)))
-            return base + mixed
+            x0 = start(misfit, topology, sweeps=1).unsqueeze(-3)
+        each = topology, features, x0, self.learner, self.solver, self.mixture
+        return base + solve_heads(misfit.per_head(), *each)
 
     def hidden(self, x: Signal, topology: Topology) -> Tensor:
         """What the look sees of `x`: `(batch, width, cells down, cells across)`."""
+        check_input(x, self.channels, topology.num_nodes, self)
         image = as_image(x, image_shape(topology))
         height, width = image.shape[-2:]
         if height % CELL or width % CELL:
@@ -105,12 +108,15 @@ class MosaicStage(Stage):
         """The graphs, one per head, that this stage draws on the signal `x`."""
         if self.heads is None:
             raise mistake("a stage made with graph=False", "graph=True", "It draws no graph.")
-        return self._drawn(self.hidden(x, topology), topology, x)
-
-    def _drawn(self, h: Tensor, topology: Topology, x: Signal) -> Graph:
-        f = self._at_pixels(self.attend(h), topology, x)
-        graph: Graph = self.learner(f.unflatten(-1, (self.heads, -1)).movedim(-2, -3), topology)
+        features = self._features(self.hidden(x, topology), topology, x)
+        graph: Graph = self.learner(features, topology)
         return graph
+
+    def _features(self, h: Tensor, topology: Topology, x: Signal) -> Signal:
+        """What the graphs are drawn on: `(*batch, heads, pixels, features)`."""
+        f = self._at_pixels(self.attend(h), topology, x)
+        dealt: Tensor = f.unflatten(-1, (self.heads, -1))
+        return dealt.movedim(-2, -3)
 
     def _at_pixels(self, cells: Tensor, topology: Topology, x: Signal) -> Signal:
         """Channels of cells as a signal on pixels, in the dtype of `x`."""

@@ -47,7 +47,7 @@ def restore_tiled(
     no blending, no seams.
 
     The reach is computed from the parts (`Stage.reach`). Memory beyond a few images is that of one
-    crop, whose size you choose: that the weights of all heads are there at once matters no more.
+    crop, whose size you choose.
 
     Inference only: no gradient is recorded.
 

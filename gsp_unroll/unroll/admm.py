@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -138,6 +139,8 @@ class GTVUnroll(ADMMUnroll):
         torch.Size([3, 1])
     """
 
+    head_axes: ClassVar = {"log_lam": -1, "log_rho": -1}
+
     def prior(self, graph: Graph, lam: Tensor) -> GTV:
         return GTV(graph, lam)
 
@@ -155,6 +158,8 @@ class VectorGTVUnroll(ADMMUnroll):
         >>> layer(LeastSquares(Identity(), torch.rand(3, 2)), graph).shape
         torch.Size([3, 2])
     """
+
+    head_axes: ClassVar = {"log_lam": -1, "log_rho": -1}
 
     def prior(self, graph: Graph, lam: Tensor) -> VectorGTV:
         return VectorGTV(graph, lam)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import nn
 
@@ -56,6 +56,8 @@ class GLRUnroll(nn.Module):
         >>> [round(v, 3) for v in x.flatten().tolist()]
         [1.0, 2.0, 3.0]
     """
+
+    head_axes: ClassVar = {"log_mu": -1}
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +83,8 @@ class GTVLinearProgramUnroll(nn.Module):
         >>> layer(Interpolation(SamplingMask(~y.isnan()), y), graph).shape
         torch.Size([3, 1])
     """
+
+    head_axes: ClassVar = {"gamma": None}
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -126,6 +127,8 @@ class BoundedMomentum(LearnedSolve):
         tensor([0.5000, 0.2500], grad_fn=<ViewBackward0>)
     """
 
+    head_axes: ClassVar = {"theta": -1, "psi": -1}
+
     def __init__(
         self, cg_steps: int = 10, heads: int | None = None, smallest_eigenvalue: float = 0.1
     ) -> None:
@@ -193,6 +196,8 @@ class HeavyBall(LearnedSolve):
         tensor([0.5000, 0.2500], grad_fn=<ViewBackward0>)
     """
 
+    head_axes: ClassVar = {"alpha": -1, "beta": -1}
+
     def __init__(
         self,
         cg_steps: int = 10,
@@ -231,6 +236,8 @@ class GuardedCG(LearnedSolve):
         >>> GuardedCG(5)(A, torch.ones(2, 1), torch.zeros(2, 1)).flatten()
         tensor([0.5000, 0.2500])
     """
+
+    head_axes: ClassVar[dict[str, int | None]] = {}
 
     def coefficients(self) -> tuple[list[Tensor | None], list[Tensor | None]]:
         return [None] * self.cg_steps, [None] * (self.cg_steps - 1)

@@ -8,12 +8,17 @@ from gsp_unroll import (
     BayerMosaic,
     BilateralFeatures,
     Blur,
+    BoundedMomentum,
+    ConvergedSolve,
     DemosaicNetwork,
     DotProductLearner,
     GLRUnroll,
     Graph,
     GridCNN,
+    GTVLinearProgramUnroll,
     GTVUnroll,
+    GuardedCG,
+    HeavyBall,
     Interpolation,
     LeastSquares,
     MahalanobisLearner,
@@ -22,6 +27,7 @@ from gsp_unroll import (
     SamplingMask,
     UnrolledBlock,
     UnrolledNetwork,
+    VectorGTVUnroll,
     grid_graph,
     knn_graph,
     start,
@@ -250,6 +256,103 @@ def test_the_demosaicker_compiles_in_one_piece_once_its_grids_are_there(autocast
         strict=True,
     ):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+SOLVERS = {
+    "GLR": lambda: GLRUnroll(4, heads=3),
+    "GLR sym": lambda: GLRUnroll(4, heads=3, normalization="sym", solver=HeavyBall),
+    "GLR guarded": lambda: GLRUnroll(4, heads=3, solver=GuardedCG),
+    "GLR soft": lambda: GLRUnroll(4, heads=3, mu=0.7),
+    "GTV": lambda: GTVUnroll(2, 3, heads=3, lam=0.05),
+    "GTV soft": lambda: GTVUnroll(2, 3, heads=3, rho=0.8),
+    "vector GTV": lambda: VectorGTVUnroll(2, 3, heads=3, lam=0.05),
+    "linear program": lambda: GTVLinearProgramUnroll(2, 3, heads=3, solver=BoundedMomentum),
+}
+
+
+@pytest.fixture
+def one_thread(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """How many heads' graphs were drawn, call by call."""
+    calls = []
+    embed = MahalanobisLearner.embed
+
+    def noted(self, features):
+        calls.append(features.shape[-3])
+        return embed(self, features)
+
+    monkeypatch.setattr(MahalanobisLearner, "embed", noted)
+    return calls
+
+
+def recorded_or_not(stage, data, topology):
+    """The stage's result while a gradient is recorded, and while none is."""
+    x = start(data, topology)
+    together = stage(data, topology, x).detach()
+    with torch.no_grad():
+        return together, stage(data, topology, x)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("learner", [MahalanobisLearner, DotProductLearner])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_heads_one_after_another_equal_all_at_once(solver, learner, dtype):
+    stage = UnrolledBlock(PointMLP(3, 12, width=6, heads=3), learner(4, heads=3), SOLVERS[solver]())
+    randomised(stage).to(dtype)
+    H, topology = BayerMosaic(*SHAPE), grid_graph(SHAPE, window=5)
+    term = LeastSquares if "soft" in solver else Interpolation
+    for batch in (), (2,), (2, 1):
+        data = term(H, H(torch.rand(*batch, NODES, 3, dtype=dtype)))
+        together, in_turn = recorded_or_not(stage, data, topology)
+        torch.testing.assert_close(in_turn, together, rtol=0, atol=50 * torch.finfo(dtype).eps)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("network", [DemosaicNetwork, MosaicNetwork])
+def test_networks_solve_heads_one_after_another(network, drawn):
+    module = randomised(network(heads=3, width=4)).double()
+    data, _ = mosaic(2)
+    together = module(data, SHAPE).detach()
+    with torch.no_grad():
+        in_turn = module(data, SHAPE)
+    assert drawn == [3, 1, 1, 1]
+    torch.testing.assert_close(in_turn, together, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("threads", "batch", "calls"),
+    [(1, (), [1, 1, 1]), (2, (), [2, 1]), (2, (2,), [1, 1, 1]), (3, (2,), [2, 1]), (8, (2,), [3])],
+)
+def test_heads_are_as_few_as_keep_threads_busy(threads, batch, calls, drawn, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    data, _ = mosaic(*batch)
+    together, in_turn = recorded_or_not(block(3).double(), data, grid_graph(SHAPE, window=5))
+    assert drawn == [3, *calls]
+    torch.testing.assert_close(in_turn, together, rtol=0, atol=1e-13)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_heads_of_modules_that_do_not_say_are_solved_together(drawn):
+    class OwnLearner(MahalanobisLearner):
+        pass
+
+    class OwnSolver(GTVUnroll):
+        pass
+
+    data, _ = mosaic()
+    topology = grid_graph(SHAPE, window=5)
+    stage = block(3).double()
+    stage.learner = OwnLearner(4, heads=3).double()
+    recorded_or_not(stage, data, topology)
+    recorded_or_not(block(3, solver=OwnSolver(2, 3, heads=3)).double(), data, topology)
+    converged = GLRUnroll(50, heads=3, solver=ConvergedSolve)  # one of its own inside
+    recorded_or_not(block(3, solver=converged).double(), data, topology)
+    assert drawn == [3] * 6
 
 
 def test_head_weights_sum_to_one():
