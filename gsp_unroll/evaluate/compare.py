@@ -89,9 +89,9 @@ def observe(
         name: of the photograph, for the noise.
         seed: of the noise.
 
-    Returns:
-        The observation `(height, width, 1)`, whose values where nothing is observed mean nothing,
-        and the truth `(height, width, channels)`.
+    Shapes:
+        - **output:** the observation, `(height, width, 1)`, where what stands at pixels that are
+          not observed means nothing; and the truth, `(height, width, channels)`
     """
     height, width, _ = photo.shape
     colors = torch.from_numpy(photo.reshape(-1, 3))
@@ -145,14 +145,9 @@ def _name(folder: Path, folders: Sequence[Path]) -> str:
 
 def summarize(results: Sequence[Result]) -> list[Row]:
     """One row for each set, noise level and method, in the order of their first results."""
-    sets, sigmas, methods = (
-        list(dict.fromkeys(values))
-        for values in (
-            [r.set for r in results],
-            [r.sigma for r in results],
-            [r.method for r in results],
-        )
-    )
+    sets = dict.fromkeys(r.set for r in results)
+    sigmas = dict.fromkeys(r.sigma for r in results)
+    methods = dict.fromkeys(r.method for r in results)
     groups: dict[tuple[str, float, str], list[Score]] = {
         key: [] for key in product(sets, sigmas, methods)
     }
