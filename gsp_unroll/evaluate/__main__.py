@@ -50,11 +50,13 @@ def _deviation(text: str) -> float:
 def main(options: argparse.Namespace) -> None:
     """Compares, writes the tables and prints one."""
     from .compare import compare
-    from .methods import find_method
+    from .methods import find_method, needed
     from .report import check_vacant, write_report
 
     if not options.force:
         check_vacant(options.out)
+    for module in ("PIL.Image", "skimage.metrics"):  # rather now than after the first photograph
+        needed(module)
     methods = {name: find_method(name, options.task) for name in options.methods}
     sigmas = list(dict.fromkeys(options.noise))
     results = compare(options.photos, methods, options.task, sigmas, options.seed)

@@ -331,6 +331,14 @@ def test_interpolation_by_command(photos, tmp_path, capsys):
     assert "BT.601" in table
 
 
+def test_a_missing_package_is_noticed_before_anything_is_computed(photos, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage.metrics", None)
+    arguments = ["--task", "interpolate", "--photos", str(photos), "--methods", "bilinear"]
+    with pytest.raises(ValueError, match=r"skimage\.metrics cannot .* pip install .*evaluate"):
+        main(parse([*arguments, "--out", str(tmp_path / "out")]))
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_interrupted_evaluation_leaves_its_results_beside(tmp_path):
     def results():
         yield Result("set", 0.0, "method", Score("a", 0.1, 10.0, 0.5), 1.0)
