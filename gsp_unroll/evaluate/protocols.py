@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from .._checks import mistake
+from .methods import needed
+
 #: pixels that the usual rule leaves out along the border
 BORDER = 10
+#: squared error on the scale from 0 to 255 below which two images count as equal
+SMALLEST = 1e-10
 
 
 @dataclass(frozen=True)
@@ -29,19 +34,38 @@ class Score:
 
 
 def score(photo: str, x: np.ndarray, truth: np.ndarray) -> Score:
-    """Compares two images `(height, width, channels)` with values in [0, 1]."""
-    from skimage.metrics import structural_similarity
+    """Compares two images `(height, width, channels)` with values in [0, 1].
 
-    ssim: Callable[..., float] = structural_similarity
+    Args:
+        photo: name.
+        x: restored image.
+        truth: the image it should be.
 
+    Raises:
+        ValueError: different shapes; a side with nothing but border.
+    """
+    if x.shape != truth.shape:
+        raise mistake(
+            f"an image of shape {x.shape} for {photo}",
+            f"{truth.shape}",
+            "A method returns (height, width, channels) of the whole photograph.",
+        )
+    if min(truth.shape[:2]) <= 2 * BORDER:
+        raise mistake(
+            f"{photo} of {truth.shape[0]} x {truth.shape[1]} pixels",
+            f"more than {2 * BORDER} on each side, since {BORDER} are cut from every border",
+            "Leave it out of the folder.",
+        )
+    structural_similarity = needed("skimage.metrics").structural_similarity
+    x, truth = x.astype(np.float64), truth.astype(np.float64)
     inner = (slice(BORDER, -BORDER), slice(BORDER, -BORDER))
     rounded, wanted = (np.round(255 * image.clip(0, 1))[inner] for image in (x, truth))
     mse8 = float(np.mean((rounded - wanted) ** 2))
     return Score(
         photo=photo,
-        mse=float(np.mean((x.astype(np.float64) - truth) ** 2)),
-        psnr=float(10 * np.log10(255**2 / max(mse8, 1e-10))),
-        ssim=float(ssim(x, truth, data_range=1.0, channel_axis=-1)),
+        mse=float(np.mean((x - truth) ** 2)),
+        psnr=float(10 * np.log10(255**2 / max(mse8, SMALLEST))),
+        ssim=float(structural_similarity(x, truth, data_range=1.0, channel_axis=-1)),
     )
 
 
@@ -51,7 +75,8 @@ def paper_psnr(scores: Sequence[Score]) -> float:
     This is the rule under which the classical rows of Do et al. 2024 come out; it weighs hard
     photographs more than the usual rule does.
     """
-    return float(-10 * np.log10(np.mean([s.mse for s in scores])))
+    mse = max(float(np.mean([s.mse for s in scores])), SMALLEST / 255**2)
+    return float(-10 * np.log10(mse))
 
 
 def standard_psnr(scores: Sequence[Score]) -> float:

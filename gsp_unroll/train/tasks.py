@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .._typing import Signal
-from ..operators import BayerMosaic, SamplingMask
+from ..operators import BayerMosaic, SamplingMask, Selection
 from ..problems import Interpolation
 
 Shape = tuple[int, int]
@@ -34,8 +34,13 @@ class Task(ABC):
         """What is wanted of a photograph, `(*batch, pixels, channels)`."""
 
     @abstractmethod
+    def operator(self, shape: Shape, device: torch.device | None = None) -> Selection:
+        """What is known of an image of this height and width."""
+
     def observe(self, truth: Signal, shape: Shape) -> Interpolation:
-        """What is known of it."""
+        """What is known of this one."""
+        H = self.operator(shape, truth.device)
+        return Interpolation.unchecked(H, H @ truth)
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,8 @@ class Demosaic(Task):
     def truth(self, photo: Signal) -> Signal:
         return photo
 
-    def observe(self, truth: Signal, shape: Shape) -> Interpolation:
-        H = BayerMosaic(*shape, self.phase, device=truth.device)
-        return Interpolation.unchecked(H, H @ truth)
+    def operator(self, shape: Shape, device: torch.device | None = None) -> Selection:
+        return BayerMosaic(*shape, self.phase, device=device)
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,10 @@ class Interpolate(Task):
     def truth(self, photo: Signal) -> Signal:
         return luma(photo)
 
-    def observe(self, truth: Signal, shape: Shape) -> Interpolation:
-        mask = torch.zeros(shape, dtype=torch.bool, device=truth.device)
+    def operator(self, shape: Shape, device: torch.device | None = None) -> Selection:
+        mask = torch.zeros(shape, dtype=torch.bool, device=device)
         mask[::2, ::2] = True
-        H = SamplingMask(mask.reshape(-1))
-        return Interpolation.unchecked(H, H @ truth)
+        return SamplingMask(mask.reshape(-1))
 
 
 TASKS: dict[str, Task] = {"demosaic": Demosaic(), "interpolate": Interpolate()}

@@ -1,0 +1,1 @@
+"""Comparison of methods on photographs: `python -m gsp_unroll.evaluate --help`."""

@@ -1,0 +1,67 @@
+"""The command `python -m gsp_unroll.evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Options of the command; torch is not imported for them."""
+    from .methods import BASELINES
+
+    parser = argparse.ArgumentParser(
+        prog="python -m gsp_unroll.evaluate",
+        description="Compare ways to restore photographs, each set by two protocols.",
+        epilog=" ".join(f"Baselines of {t}: {', '.join(names)}." for t, names in BASELINES.items()),
+    )
+    add = parser.add_argument
+    add("--task", choices=list(BASELINES), default="demosaic")
+    add("--photos", type=Path, nargs="+", required=True, metavar="FOLDER", help="one set each")
+    add(
+        "--methods",
+        nargs="+",
+        required=True,
+        metavar="METHOD",
+        help="names of baselines, or files of weights that a training left",
+    )
+    add(
+        "--noise",
+        type=_deviation,
+        nargs="+",
+        default=[0.0],
+        metavar="SIGMA",
+        help="standard deviations of noise on the observation, on the scale from 0 to 255",
+    )
+    add("--out", type=Path, required=True, metavar="FOLDER", help="tables, and every photograph's")
+    add("--force", action="store_true", help="overwrite results in that folder")
+    add("--seed", type=int, default=0, help="of the noise")
+    return parser.parse_args(arguments)
+
+
+def _deviation(text: str) -> float:
+    sigma = float(text)
+    if not 0 <= sigma < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no standard deviation: 0 or more")
+    return sigma
+
+
+def main(options: argparse.Namespace) -> None:
+    """Compares, writes the tables and prints one."""
+    from .compare import compare
+    from .methods import find_method, needed
+    from .report import check_vacant, write_report
+
+    if not options.force:
+        check_vacant(options.out)
+    for module in ("PIL.Image", "skimage.metrics"):  # rather now than after the first photograph
+        needed(module)
+    methods = {name: find_method(name, options.task) for name in options.methods}
+    sigmas = list(dict.fromkeys(options.noise))
+    results = compare(options.photos, methods, options.task, sigmas, options.seed)
+    print(write_report(results, options.out, options.task, options.seed))
+
+
+if __name__ == "__main__":
+    main(parse())

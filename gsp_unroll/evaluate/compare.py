@@ -1,0 +1,160 @@
+"""Methods side by side: the same photographs, the same noise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from .._checks import mistake
+from ..photos import find_photos, read_photo
+from ..train.tasks import TASKS
+from .methods import Method
+from .protocols import Score, mean_ssim, paper_psnr, score, standard_psnr
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one method made of one observation of one photograph.
+
+    Args:
+        set: folder of the photograph.
+        sigma: standard deviation of the noise, on the scale from 0 to 255.
+        method: name.
+        score: how near it came, and which photograph.
+        seconds: time it took.
+    """
+
+    set: str
+    sigma: float
+    method: str
+    score: Score
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one method made of one set at one noise level.
+
+    Args:
+        set: folder of the photographs.
+        photos: how many.
+        sigma: standard deviation of the noise, on the scale from 0 to 255.
+        method: name.
+        paper_psnr: see `paper_psnr`, in dB.
+        paper_ssim: see `mean_ssim`.
+        standard_psnr: see `standard_psnr`, in dB.
+    """
+
+    set: str
+    photos: int
+    sigma: float
+    method: str
+    paper_psnr: float
+    paper_ssim: float
+    standard_psnr: float
+
+
+def noise(shape: tuple[int, ...], sigma: float, photo: str, seed: int = 0) -> np.ndarray:
+    """White Gaussian noise for an observation with values in [0, 1].
+
+    It depends on its arguments alone, so it is the same for every method and whatever else is
+    evaluated.
+
+    Args:
+        shape: of the observation.
+        sigma: standard deviation on the scale from 0 to 255.
+        photo: name.
+        seed: at least 0.
+    """
+    random = np.random.default_rng([seed, *photo.encode(), 0, *repr(float(sigma)).encode()])
+    return np.asarray(sigma / 255 * random.standard_normal(shape), dtype=np.float32)
+
+
+def observe(
+    photo: np.ndarray, task: str, sigma: float = 0.0, name: str = "", seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a method is given of a photograph, and what it should make of it.
+
+    Args:
+        photo: colours in [0, 1], `(height, width, 3)`.
+        task: "demosaic" or "interpolate".
+        sigma: standard deviation of the noise on the scale from 0 to 255; nothing is clipped.
+        name: of the photograph, for the noise.
+        seed: of the noise.
+
+    Shapes:
+        - **output:** the observation, `(height, width, 1)`, where what stands at pixels that are
+          not observed means nothing; and the truth, `(height, width, channels)`
+    """
+    height, width, _ = photo.shape
+    colors = torch.from_numpy(photo.reshape(-1, 3))
+    truth = TASKS[task].truth(colors)
+    y = TASKS[task].observe(truth, (height, width)).y.reshape(height, width, 1).numpy()
+    if sigma:
+        y = y + noise(y.shape, sigma, name, seed)
+    return y, truth.reshape(height, width, -1).numpy()
+
+
+def compare(
+    folders: Sequence[Path],
+    methods: Mapping[str, Method],
+    task: str,
+    sigmas: Sequence[float] = (0.0,),
+    seed: int = 0,
+) -> Iterator[Result]:
+    """Every method on every photograph at every noise level, with a progress bar.
+
+    Args:
+        folders: each is a set of its own.
+        methods: by name.
+        task: "demosaic" or "interpolate".
+        sigmas: standard deviations of the noise on the scale from 0 to 255.
+        seed: of the noise.
+    """
+    sets = {_name(folder, folders): (folder, find_photos(folder)) for folder in folders}
+    total = len(methods) * len(sigmas) * sum(len(photos) for _, photos in sets.values())
+    with tqdm(total=total, unit="photo", mininterval=1) as progress:
+        for set_name, (folder, paths) in sets.items():
+            for path in paths:
+                photo, name = read_photo(path), path.relative_to(folder).as_posix()
+                for sigma in sigmas:
+                    y, truth = observe(photo, task, sigma, name, seed)
+                    for method, restore in methods.items():
+                        progress.set_postfix_str(f"{name} {method}", refresh=False)
+                        begin = time.perf_counter()
+                        x = restore(y, sigma / 255)
+                        seconds = time.perf_counter() - begin
+                        yield Result(set_name, sigma, method, score(name, x, truth), seconds)
+                        progress.update()
+
+
+def _name(folder: Path, folders: Sequence[Path]) -> str:
+    """The last part of the path, or all of it where that names two folders."""
+    name = folder.resolve().name
+    if [f.resolve() for f in folders].count(folder.resolve()) > 1:
+        raise mistake(f"the folder {folder} twice", "each set once", "Leave it out once.")
+    return name if [f.resolve().name for f in folders].count(name) == 1 else str(folder)
+
+
+def summarize(results: Sequence[Result]) -> list[Row]:
+    """One row for each set, noise level and method, in the order of their first results."""
+    sets = dict.fromkeys(r.set for r in results)
+    sigmas = dict.fromkeys(r.sigma for r in results)
+    methods = dict.fromkeys(r.method for r in results)
+    groups: dict[tuple[str, float, str], list[Score]] = {
+        key: [] for key in product(sets, sigmas, methods)
+    }
+    for r in results:
+        groups[r.set, r.sigma, r.method].append(r.score)
+    return [
+        Row(name, len(s), sigma, method, paper_psnr(s), mean_ssim(s), standard_psnr(s))
+        for (name, sigma, method), s in groups.items()
+        if s
+    ]
