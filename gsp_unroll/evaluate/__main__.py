@@ -24,7 +24,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         nargs="+",
         required=True,
         metavar="METHOD",
-        help="names of baselines, or files of weights that a training left",
+        help="names of baselines or of networks in the package, or files of weights",
     )
     add(
         "--noise",

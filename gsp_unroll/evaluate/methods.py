@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 #: From an observation `(height, width, 1)`, and the standard deviation of its noise in the same
 #: units, to an image `(height, width, channels)`.
 Method = Callable[[np.ndarray, float], np.ndarray]
-#: pixels of the longer side above which a network restores a photograph in tiles
-WHOLE = 1100
 
 EXTRA = "pip install 'gsp_unroll[evaluate]'"
 
@@ -59,60 +57,61 @@ def find_method(name: str, task: str) -> Method:
     """
     if name in BASELINES[task]:
         return BASELINES[task][name]()
-    if Path(name).is_file():
+    if Path(name).exists() or name in packaged():
         return network_method(name, task)
     from .._checks import mistake
 
     raise mistake(
         f"the method {name!r}",
-        f"a baseline of {task} ({', '.join(BASELINES[task])}) or a file of weights",
+        f"a baseline of {task} ({', '.join(BASELINES[task])}), a network of the package "
+        f"({', '.join(packaged())}) or a file of weights",
         "Check the name; a training leaves the file network.safetensors in its folder.",
     )
 
 
-def network_method(path: str | Path, task: str, *, whole: int = WHOLE, tile: int = 256) -> Method:
-    """The network of a file; photographs of more than `whole` pixels on a side go through it tile
-    by tile."""
+def packaged() -> list[str]:
+    """Names of the trained networks in the package."""
+    from ..models.pretrained import pretrained_names
+
+    return pretrained_names()
+
+
+def network_method(name: str | Path, task: str) -> Method:
+    """A trained network, see `from_pretrained`; large photographs go through it tile by tile."""
     import torch
 
     from .._checks import mistake
-    from ..models.image import ImageNetwork
-    from ..models.named import load_network
+    from ..models.pretrained import from_pretrained
     from ..problems import Interpolation
     from ..train.tasks import TASKS
 
-    network = load_network(path)
-    assert isinstance(network, ImageNetwork)
+    network = from_pretrained(name)
 
     def restore(y: np.ndarray, sigma: float) -> np.ndarray:
         shape = (y.shape[0], y.shape[1])
         samples = torch.from_numpy(y).float().reshape(-1, 1)
         data = Interpolation.unchecked(TASKS[task].operator(shape), samples)
-        with torch.no_grad():
-            if max(shape) > whole:
-                x = network.restore_tiled(data, shape, tile=tile)
-            else:
-                x = network(data, shape)
+        x = network.restore(data, shape)
         return np.asarray(x.reshape(*shape, -1))
 
     try:
         channels = restore(np.zeros((8, 8, 1), np.float32), 0.0).shape[-1]
     except (RuntimeError, ValueError, IndexError) as error:
-        raise _other_task(path, task) from error
+        raise _other_task(name, task) from error
     if channels != TASKS[task].channels:
         raise mistake(
-            f"{path}, a network of {channels} channels",
+            f"{name}, a network of {channels} channels",
             f"{TASKS[task].channels} for {task}",
             "Give a network that was trained for this task.",
         )
     return restore
 
 
-def _other_task(path: str | Path, task: str) -> Exception:
+def _other_task(name: str | Path, task: str) -> Exception:
     from .._checks import mistake
 
     return mistake(
-        f"{path}, a network that cannot restore an observation of {task}",
+        f"{name}, a network that cannot restore an observation of {task}",
         "one of the same channels",
         "Give a network that was trained for this task.",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -13,11 +12,8 @@ from .image import ImageNetwork
 
 #: Rows and columns before a frame of each phase that make it start with red, green, green, blue.
 SHIFTS = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}
-#: Pixels of the longer side above which a frame is restored in tiles.
-WHOLE = 1100
 
 
-@torch.no_grad()
 def restore_mosaic(
     network: ImageNetwork, mosaic: Tensor, pattern: str = "RGGB", *, tile: int = 256
 ) -> Tensor:
@@ -64,11 +60,6 @@ def restore_mosaic(
     height, width = frame.shape
     H = BayerMosaic(height, width, device=frame.device)
     data = Interpolation(H, frame.reshape(-1, 1))
-    large = max(frame.shape) > WHOLE
-    x: Tensor = (
-        network.restore_tiled(data, (height, width), tile=tile)
-        if large
-        else network(data, (height, width))
-    )
+    x = network.restore(data, (height, width), tile=tile)
     image: Tensor = x.unflatten(0, (height, width))
     return image[down:, across:]

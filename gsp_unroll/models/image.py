@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import nn
 
 from .._typing import Mask, Signal
@@ -14,6 +15,9 @@ from ..problems import Interpolation
 from ._grids import known_grid
 from .network import UnrolledNetwork
 from .tiling import in_tiles, restore_tiled
+
+#: Pixels of the longer side above which a photograph is restored in tiles.
+WHOLE = 1100
 
 
 class ImageNetwork(nn.Module, ABC):
@@ -57,6 +61,23 @@ class ImageNetwork(nn.Module, ABC):
             shape: height and width in pixels.
         """
         x: Signal = self.network(data, self.topology(shape), self.x0(data, shape))
+        return x
+
+    @torch.no_grad()
+    def restore(
+        self, data: Interpolation, shape: tuple[int, int], *, whole: int = WHOLE, tile: int = 256
+    ) -> Signal:
+        """The image, in one piece or, of a large photograph, tile by tile: the same values.
+
+        Args:
+            data: what is known of it.
+            shape: height and width in pixels.
+            whole: pixels of the longer side up to which it goes in one piece.
+            tile: side of a tile in pixels.
+        """
+        if max(shape) > whole:
+            return self.restore_tiled(data, shape, tile=tile)
+        x: Signal = self(data, shape)
         return x
 
     def restore_tiled(
