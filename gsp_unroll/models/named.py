@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
-from .._checks import mistake
-from .._files import written_whole
+from .._safetensors import foreign, read_tensors, write_tensors
 from .demosaic import DemosaicNetwork
 from .image import ImageNetwork
 from .mosaic import MosaicNetwork
@@ -29,6 +26,7 @@ NETWORKS: dict[str, Callable[..., ImageNetwork]] = {
     "uglr_combinatorial": PublishedNetwork.uglr_combinatorial,
 }
 FORMAT = "gsp_unroll network 1"
+ADVICE = "Download it again, or write it with save_network."
 
 
 def save_network(
@@ -50,16 +48,13 @@ def save_network(
         dtype: of the numbers in the file; `torch.float16` halves its size.
     """
     metadata = {
-        "format": FORMAT,
         "network": name,
         "arguments": json.dumps(arguments),
         "about": json.dumps(about or {}),
     }
     values = network.state_dict().items()
     tensors = {key: value.detach().to(dtype).contiguous() for key, value in values}
-    with written_whole(path) as beside:
-        save_file(tensors, beside, metadata=metadata)
-        beside.chmod(0o644)  # it is written for its owner alone, and may be installed for all
+    write_tensors(path, tensors, FORMAT, metadata)
 
 
 def load_network(path: str | Path) -> ImageNetwork:
@@ -83,25 +78,11 @@ def load_network(path: str | Path) -> ImageNetwork:
         >>> sum(p.numel() for p in load_network(path).parameters())
         938
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT or metadata.get("network") not in NETWORKS:
-                raise _foreign(path, "another kind of file")
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise _foreign(path, str(error)) from error
+    tensors, metadata = read_tensors(path, FORMAT, ADVICE)
     try:
         network = NETWORKS[metadata["network"]](**json.loads(metadata["arguments"]))
-        network.load_state_dict(tensors)
+        network.load_state_dict({name: value.float() for name, value in tensors.items()})
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise _foreign(path, f"its weights do not fit {metadata['network']!r}: {error}") from error
+        why = f"its weights do not fit {metadata.get('network')!r}: {error}"
+        raise foreign(path, why, FORMAT, ADVICE) from error
     return network.eval()
-
-
-def _foreign(path: str | Path, why: str) -> Exception:
-    return mistake(
-        f"{path}, which holds no network ({why})",
-        f"a whole file of the format {FORMAT!r}",
-        "Download it again, or write it with save_network.",
-    )

@@ -10,12 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from .._checks import mistake
-from .._files import written_whole
+from .._safetensors import read_tensors, write_tensors
 
 FORMAT = "gsp_unroll training state 1"
 
@@ -31,9 +29,8 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
         ValueError: a text that would be read as a tensor, or two tensors of one path.
     """
     tensors: dict[str, Tensor] = {}
-    metadata = {"format": FORMAT, "state": json.dumps(_take_tensors(state, tensors))}
-    with written_whole(path) as beside:
-        save_file(tensors, beside, metadata=metadata)
+    plain = json.dumps(_take_tensors(state, tensors))
+    write_tensors(path, tensors, FORMAT, {"state": plain})
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -45,24 +42,13 @@ def load_state(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: a file that was cut short, or that something else wrote.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise _foreign(path, "another kind of file")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise _foreign(path, str(error)) from error
-    state: dict[str, Any] = _put_tensors(json.loads(metadata["state"]), tensors)
-    return state
-
-
-def _foreign(path: Path, why: str) -> Exception:
-    return mistake(
-        f"{path}, which is no training state ({why})",
-        f"a whole file of the format {FORMAT!r}",
+    tensors, metadata = read_tensors(
+        path,
+        FORMAT,
         "Start in a new folder, or restore the file from a copy; nothing was overwritten.",
     )
+    state: dict[str, Any] = _put_tensors(json.loads(metadata["state"]), tensors)
+    return state
 
 
 #: Stands in the JSON where a tensor was; a text that begins so is refused.
