@@ -79,10 +79,13 @@ def load_network(path: str | Path) -> ImageNetwork:
         938
     """
     tensors, metadata = read_tensors(path, FORMAT, ADVICE)
+    name = metadata.get("network", "")
+    if name not in NETWORKS:
+        raise foreign(path, f"a network {name!r}, which is not known here", FORMAT, ADVICE)
     try:
-        network = NETWORKS[metadata["network"]](**json.loads(metadata["arguments"]))
+        network = NETWORKS[name](**json.loads(metadata["arguments"]))
         network.load_state_dict({name: value.float() for name, value in tensors.items()})
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        why = f"its weights do not fit {metadata.get('network')!r}: {error}"
+        why = f"its weights do not fit {name!r}: {error}"
         raise foreign(path, why, FORMAT, ADVICE) from error
     return network.eval()

@@ -284,7 +284,9 @@ def test_a_damaged_or_foreign_state_is_refused_and_left_alone(photos, tmp_path):
     good = state.read_bytes()
     for bad in (b"", good[:7], good[:100], good[:-1], b"PK\x03\x04 not this"):
         state.write_bytes(bad)
-        refuse(r"which cannot be used .* training state .* nothing was overwritten", tmp_path, photos)
+        refuse(
+            r"which cannot be used .* training state .* nothing was overwritten", tmp_path, photos
+        )
     state.write_bytes((tmp_path / "network.safetensors").read_bytes())
     refuse(r"another kind of file", tmp_path, photos)
     content = load_state_of(good, tmp_path)
@@ -733,7 +735,10 @@ def test_a_file_that_holds_no_network_is_refused_and_never_run(tmp_path):
     good = path.read_bytes()
     for bad in (b"", good[:9], good[: len(good) // 2], good[:-1], b"<html>"):
         path.write_bytes(bad)
-        with pytest.raises(ValueError, match=r"which cannot be used .* Expected a whole file of .gsp_unroll network"):
+        with pytest.raises(
+            ValueError,
+            match=r"which cannot be used .* Expected a whole file of .gsp_unroll network",
+        ):
             load_network(path)
     for dump in (pickle.dump, torch.save):
         with path.open("wb") as file:
@@ -759,7 +764,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
     refuse(r"(?s)do not fit 'demosaic': .*size mismatch", network, arguments={"width": 5})
     refuse(r"(?s)do not fit 'mosaic': .*Missing key", network, "mosaic")
     refuse(r"do not fit 'demosaic': .*hui", network, arguments={"hui": 5})
-    refuse(r"another kind of file", network, "hui")
+    refuse(r"a network 'hui', which is not known", network, "hui")
     fewer = nn.Module()
     fewer.network = network.network.blocks[0]
     refuse(r"(?s)do not fit 'demosaic': .*Missing key", fewer)
