@@ -284,9 +284,7 @@ def test_a_damaged_or_foreign_state_is_refused_and_left_alone(photos, tmp_path):
     good = state.read_bytes()
     for bad in (b"", good[:7], good[:100], good[:-1], b"PK\x03\x04 not this"):
         state.write_bytes(bad)
-        refuse(
-            r"which cannot be used .* training state .* nothing was overwritten", tmp_path, photos
-        )
+        refuse(r"cannot be used .* training state .* nothing was overwritten", tmp_path, photos)
     state.write_bytes((tmp_path / "network.safetensors").read_bytes())
     refuse(r"another kind of file", tmp_path, photos)
     content = load_state_of(good, tmp_path)
@@ -737,7 +735,7 @@ def test_a_file_that_holds_no_network_is_refused_and_never_run(tmp_path):
         path.write_bytes(bad)
         with pytest.raises(
             ValueError,
-            match=r"which cannot be used .* Expected a whole file of .gsp_unroll network",
+            match=r"cannot be used .* a whole file of .gsp_unroll network",
         ):
             load_network(path)
     for dump in (pickle.dump, torch.save):
