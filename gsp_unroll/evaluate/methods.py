@@ -82,7 +82,6 @@ def network_method(name: str | Path, task: str) -> Method:
 
     from .._checks import mistake
     from ..models.pretrained import from_pretrained
-    from ..problems import Interpolation
     from ..train.tasks import TASKS
 
     network = from_pretrained(name)
@@ -90,7 +89,7 @@ def network_method(name: str | Path, task: str) -> Method:
     def restore(y: np.ndarray, sigma: float) -> np.ndarray:
         shape = (y.shape[0], y.shape[1])
         samples = torch.from_numpy(y).float().reshape(-1, 1)
-        data = Interpolation.unchecked(TASKS[task].operator(shape), samples)
+        data = network.data_term.unchecked(TASKS[task].operator(shape), samples)
         x = network.restore(data, shape)
         return np.asarray(x.reshape(*shape, -1))
 

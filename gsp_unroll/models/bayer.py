@@ -7,7 +7,6 @@ from torch.nn import functional
 
 from .._checks import mistake
 from ..operators import BayerMosaic
-from ..problems import Interpolation
 from .image import ImageNetwork
 
 #: Rows and columns before a frame of each phase that make it start with red, green, green, blue.
@@ -59,7 +58,7 @@ def restore_mosaic(
     frame = functional.pad(mosaic[None], (across, 0, down, 0), mode="reflect")[0]
     height, width = frame.shape
     H = BayerMosaic(height, width, device=frame.device)
-    data = Interpolation(H, frame.reshape(-1, 1))
+    data = network.data_term(H, frame.reshape(-1, 1))
     x = network.restore(data, (height, width), tile=tile)
     image: Tensor = x.unflatten(0, (height, width))
     return image[down:, across:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from torch import nn
 
@@ -11,18 +12,18 @@ from ..features import BilateralFeatures, GridCNN, OnGrid, Reach
 from ..graph import Graph, Topology
 from ..learners import MahalanobisLearner
 from ..operators import SamplingMask
-from ..problems import Interpolation, start
+from ..problems import DataTerm, start
 from ..unroll import GTVUnroll
 from ._grids import known_grid
 from .block import UnrolledBlock
 from .image import ImageNetwork
 from .network import UnrolledNetwork
+from .tiling import samples_of
 
-#: Fills an observation: `data -> signal`.
-Interpolator = Callable[[Interpolation], Signal]
+Data = TypeVar("Data", bound=DataTerm)
 
 
-def green_first(interpolate: Interpolator, data: Interpolation, reference: int = 1) -> Signal:
+def green_first(interpolate: Callable[[Data], Signal], data: Data, reference: int = 1) -> Signal:
     r"""Interpolates one channel, then the differences of all channels to it.
 
     $$\hat g=\mathrm{interpolate}(y_g),\qquad
@@ -31,8 +32,8 @@ def green_first(interpolate: Interpolator, data: Interpolation, reference: int =
     Colours have their edges in common, so the difference of two is smoother than either.
 
     Args:
-        interpolate: fills an `Interpolation`; called for the reference channel alone, then for
-            all differences at once.
+        interpolate: fills an observation, `data -> signal`; called for the reference channel
+            alone, then for all differences at once.
         data: the mosaic.
         reference: the channel that is sampled most, green in a Bayer mosaic.
 
@@ -49,13 +50,14 @@ def green_first(interpolate: Interpolator, data: Interpolation, reference: int =
         tensor([0.5000])
     """
     channel = slice(reference, reference + 1)
-    samples, mask = data.backprojected, data.mask[..., channel]
-    green = interpolate(Interpolation.unchecked(SamplingMask(mask), samples[..., channel]))
+    samples, mask = samples_of(data)
+    observed = SamplingMask(mask[..., channel])
+    green = interpolate(type(data).unchecked(observed, samples[..., channel]))
     base = green.expand_as(samples)
     return base + interpolate(data.around(base))
 
 
-def bilinear(data: Interpolation, shape: tuple[int, int]) -> Signal:
+def bilinear(data: DataTerm, shape: tuple[int, int]) -> Signal:
     """Every missing colour as the tent-weighted mean of its 3x3 neighbours, channel by channel:
     what a Bayer mosaic calls bilinear."""
     return start(data, known_grid(shape, window=3), sweeps=1)
@@ -127,11 +129,11 @@ class DemosaicNetwork(ImageNetwork):
             window,
         )
 
-    def x0(self, data: Interpolation, shape: tuple[int, int]) -> Signal:
+    def x0(self, data: DataTerm, shape: tuple[int, int]) -> Signal:
         """Colour differences filled from their neighbours, samples kept."""
         return green_first(lambda d: bilinear(d, shape), data)
 
-    def without_graph(self, data: Interpolation, shape: tuple[int, int]) -> Signal:
+    def without_graph(self, data: DataTerm, shape: tuple[int, int]) -> Signal:
         """What the first stage's convolutions propose, samples kept: the control that says how much
         the graph adds."""
         block = self.network.blocks[0]

@@ -11,10 +11,10 @@ from .._typing import Mask, Signal
 from ..features import Reach
 from ..graph import Graph, Topology
 from ..operators import SamplingMask
-from ..problems import Interpolation
+from ..problems import DataTerm, Interpolation
 from ._grids import known_grid
 from .network import UnrolledNetwork
-from .tiling import in_tiles, restore_tiled
+from .tiling import in_tiles, restore_tiled, samples_of
 
 #: Pixels of the longer side above which a photograph is restored in tiles.
 WHOLE = 1100
@@ -36,16 +36,18 @@ class ImageNetwork(nn.Module, ABC):
 
     #: how far `x0` looks, in pixels
     start_reach: Reach
+    #: how strictly the observation binds: exact samples, or noisy ones
+    data_term: type[DataTerm] = Interpolation
 
     def __init__(self, network: UnrolledNetwork, window: int = 5) -> None:
         super().__init__()
         self.network, self.window = network, window
 
     @abstractmethod
-    def x0(self, data: Interpolation, shape: tuple[int, int]) -> Signal:
+    def x0(self, data: DataTerm, shape: tuple[int, int]) -> Signal:
         """The start: known values kept or nearly so, the others filled."""
 
-    def graph(self, data: Interpolation, shape: tuple[int, int]) -> Graph:
+    def graph(self, data: DataTerm, shape: tuple[int, int]) -> Graph:
         """The graphs, one per head, that the first stage draws on the start."""
         return self.network.stages[0].graph(self.x0(data, shape), self.topology(shape))
 
@@ -53,7 +55,7 @@ class ImageNetwork(nn.Module, ABC):
         """Pixels of an image, each joined to the others of its window."""
         return known_grid(shape, window=self.window)
 
-    def forward(self, data: Interpolation, shape: tuple[int, int]) -> Signal:
+    def forward(self, data: DataTerm, shape: tuple[int, int]) -> Signal:
         """The restored image.
 
         Args:
@@ -65,7 +67,7 @@ class ImageNetwork(nn.Module, ABC):
 
     @torch.no_grad()
     def restore(
-        self, data: Interpolation, shape: tuple[int, int], *, whole: int = WHOLE, tile: int = 256
+        self, data: DataTerm, shape: tuple[int, int], *, whole: int = WHOLE, tile: int = 256
     ) -> Signal:
         """The image, in one piece or, of a large photograph, tile by tile: the same values.
 
@@ -80,9 +82,7 @@ class ImageNetwork(nn.Module, ABC):
         x: Signal = self(data, shape)
         return x
 
-    def restore_tiled(
-        self, data: Interpolation, shape: tuple[int, int], *, tile: int = 256
-    ) -> Signal:
+    def restore_tiled(self, data: DataTerm, shape: tuple[int, int], *, tile: int = 256) -> Signal:
         """The image, of a photograph that is too large to be restored in one piece: the same values
         tile by tile, see `gsp_unroll.restore_tiled`.
 
@@ -93,15 +93,8 @@ class ImageNetwork(nn.Module, ABC):
         """
 
         def begin(crop: tuple[int, int], samples: Signal, mask: Mask) -> Signal:
-            return self.x0(Interpolation.unchecked(SamplingMask(mask), samples), crop)
+            return self.x0(type(data).unchecked(SamplingMask(mask), samples), crop)
 
-        x0 = in_tiles(
-            begin,
-            shape,
-            data.backprojected,
-            data.mask,
-            reach=self.start_reach,
-            tile=tile,
-            name="start",
-        )
+        reach = self.start_reach
+        x0 = in_tiles(begin, shape, *samples_of(data), reach=reach, tile=tile, name="start")
         return restore_tiled(self.network, data, self.topology(shape), tile=tile, x0=x0)

@@ -13,7 +13,7 @@ from ..features._layers import check_input
 from ..features.on_grid import as_image, as_signal, image_shape
 from ..graph import Graph, Topology
 from ..learners import MahalanobisLearner, full_precision
-from ..problems import DataTerm, Interpolation, start
+from ..problems import DataTerm, Interpolation, LeastSquares, start
 from ..unroll import GTVUnroll
 from .block import HeadMixture, num_products, reach_of_solve, solve_heads
 from .demosaic import bilinear, green_first
@@ -63,6 +63,7 @@ class MosaicStage(Stage):
         num_iterations: int,
         cg_steps: int,
         graph: bool,
+        noisy: bool,
     ) -> None:
         super().__init__()
         pixels = CELL**2
@@ -76,9 +77,15 @@ class MosaicStage(Stage):
         self.heads = heads if graph else None
         if graph:
             self.attend = nn.Conv2d(width, pixels * heads * features, 1, bias=False)
-            self.learner = MahalanobisLearner(features, heads=heads)
+            # with noise the strength of the prior must be free to follow it, so nothing is
+            # normalised
+            self.learner = MahalanobisLearner(
+                features, heads=heads, normalization="none" if noisy else "merged"
+            )
             # thresholds for what a good proposal leaves over, a tenth of a whole signal's
-            self.solver = GTVUnroll(num_iterations, cg_steps, heads=heads, lam=0.003)
+            self.solver = GTVUnroll(
+                num_iterations, cg_steps, heads=heads, lam=0.003, rho=1.0 if noisy else None
+            )
             self.mixture = HeadMixture(heads)
 
     def forward(self, data: DataTerm, topology: Topology, x: Signal) -> Signal:
@@ -154,6 +161,8 @@ class MosaicNetwork(ImageNetwork):
         cg_steps: steps of each linear solve.
         window: neighbourhood of a pixel, odd.
         graph: False for the control, the same convolutions with no graph behind.
+        noisy: True for samples with noise, of any strength up to that of the training: the data
+            are then `LeastSquares`, and samples do not come back as they were.
 
     Shapes:
         - **data.y:** `(*batch, observed pixels, 1)`; in a mosaic the top left pixels are red,
@@ -185,19 +194,21 @@ class MosaicNetwork(ImageNetwork):
         cg_steps: int = 4,
         window: int = 5,
         graph: bool = True,
+        noisy: bool = False,
     ) -> None:
         super().__init__(
             UnrolledNetwork(
                 MosaicStage(
-                    channels, width, depth, heads, features, num_iterations, cg_steps, graph
+                    channels, width, depth, heads, features, num_iterations, cg_steps, graph, noisy
                 )
                 for _ in range(stages)
             ),
             window,
         )
         self.channels = channels
+        self.data_term = LeastSquares if noisy else Interpolation
 
-    def x0(self, data: Interpolation, shape: tuple[int, int]) -> Signal:
+    def x0(self, data: DataTerm, shape: tuple[int, int]) -> Signal:
         """Colour differences, or the one channel, filled from their neighbours; samples kept."""
         if self.channels == 1:
             return bilinear(data, shape)

@@ -12,7 +12,7 @@ from .._typing import Signal
 from ..features import GridCNN, Reach
 from ..features._layers import Padding
 from ..learners import MahalanobisLearner
-from ..problems import Interpolation, start
+from ..problems import DataTerm, start
 from ..unroll import GLRUnroll, GTVLinearProgramUnroll, GTVUnroll, HeavyBall
 from .block import UnrolledBlock
 from .image import ImageNetwork
@@ -118,5 +118,5 @@ class PublishedNetwork(ImageNetwork):
         bounded momentum."""
         return cls(lambda: GLRUnroll(ITERATIONS * CG_STEPS, heads=HEADS), "merged", channels)
 
-    def x0(self, data: Interpolation, shape: tuple[int, int]) -> Signal:
+    def x0(self, data: DataTerm, shape: tuple[int, int]) -> Signal:
         return start(data, self.topology(shape), sweeps=1)

@@ -87,7 +87,8 @@ def restore_tiled(
     cropped = lru_cache(maxsize=16)(topology.resized)  # crops come in a handful of sizes
     radius = cropped(image).radius
     assert radius is not None
-    samples, mask = _samples(data, topology)
+    samples, mask = samples_of(data)
+    topology.check_signal(samples, "restored signal")
 
     def crop_of(data_crop: Tensor, mask_crop: Tensor) -> DataTerm:
         return type(data).unchecked(SamplingMask(mask_crop), data_crop)
@@ -182,7 +183,7 @@ def _with_margin(span: slice, length: int, reach: Reach) -> tuple[slice, slice]:
     return around, slice(span.start - first, span.stop - first)
 
 
-def _samples(data: DataTerm, topology: Topology) -> tuple[Signal, Tensor]:
+def samples_of(data: DataTerm) -> tuple[Signal, Tensor]:
     """The observed values where they belong, and where that is."""
     mask = data.observed
     if mask is None:
@@ -192,7 +193,6 @@ def _samples(data: DataTerm, topology: Topology) -> tuple[Signal, Tensor]:
             "Restore the image in one piece.",
         )
     samples = data.backprojected
-    topology.check_signal(samples, "restored signal")
     if mask.ndim == 0:  # everything was observed
         mask = mask.expand(samples.shape[-2], 1)
     return samples, mask

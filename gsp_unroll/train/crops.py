@@ -114,6 +114,13 @@ class Crops:
         crops = np.stack([self._crop(number) for number in numbers])
         return torch.from_numpy(crops).reshape(len(numbers), self.size**2, 3).float() / 255
 
+    def noise(self, numbers: range, pixels: int, greatest: float) -> Tensor:
+        """White noise for one observation of each of these crops, `(crops, pixels, 1)`: its
+        standard deviation is drawn evenly between 0 and `greatest`."""
+        draws = [self._random("noise", number) for number in numbers]
+        each = [greatest * d.random() * d.standard_normal((pixels, 1)) for d in draws]
+        return torch.from_numpy(np.stack(each)).float()
+
     def _crop(self, number: int) -> np.ndarray:
         place = number
         if self.patches is not None:

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from .._checks import check_positive_count, mistake
 from .._files import written_whole
 from ..models.named import NETWORKS, save_network
+from ..problems import DataTerm
 from .checkpoint import load_state, save_state
 from .crops import Crops
 from .log import append_to_log, cut_log, read_log
@@ -48,7 +49,8 @@ def rehearse(plan: Plan) -> None:
     truth = task.truth(torch.full((1, shape[0] * shape[1], 3), 0.5))
     try:
         network = NETWORKS[plan.network](**plan.arguments)
-        fits = network(task.observe(truth, shape), shape).shape == truth.shape
+        data = task.observe(truth, shape, data_term=network.data_term)
+        fits = network(data, shape).shape == truth.shape
         why = "its result has another shape"
     except (ValueError, RuntimeError, TypeError, IndexError) as error:
         fits, why = False, str(error)
@@ -92,6 +94,7 @@ class Training:
         self._check_accelerator()
         torch.manual_seed(plan.seed)
         network = NETWORKS[plan.network](**plan.arguments)
+        self._data_term = network.data_term
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.average))
         optimizer = torch.optim.Adam(network.parameters(), lr=plan.rate)
         self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
@@ -177,12 +180,12 @@ class Training:
         plan, processes = self.plan, self.accelerator.num_processes
         share = plan.batch // processes
         first = self.step * plan.batch + self.accelerator.process_index * share
-        photo = self.crops.batch(range(first, first + share)).to(self.accelerator.device)
-        truth, shape = self.task.truth(photo), (plan.crop, plan.crop)
+        numbers, shape = range(first, first + share), (plan.crop, plan.crop)
+        truth = self.task.truth(self.crops.batch(numbers).to(self.accelerator.device))
         for group in self.optimizer.param_groups:
             group["lr"] = plan.rate_at(self.step)
         with self.accelerator.autocast():
-            x = self.network(self.task.observe(truth, shape), shape)
+            x = self.network(self._observed(truth, shape, numbers), shape)
         loss = LOSSES[plan.loss](x, truth)
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
@@ -201,21 +204,31 @@ class Training:
         device, processes = self.accelerator.device, self.accelerator.num_processes
         errors = torch.zeros(len(self.held_out), device=device)
         for i in range(self.accelerator.process_index, len(errors), processes):
-            errors[i] = self._validation_error(self.held_out[i])
+            errors[i] = self._validation_error(i)
         errors = self.accelerator.reduce(errors, "sum").double().clamp(min=1e-12)
         return {
             "psnr_pooled": float(-10 * errors.mean().log10()),
             "psnr": float(-10 * errors.log10().mean()),
         }
 
-    def _validation_error(self, image: np.ndarray) -> Tensor:
+    def _validation_error(self, number: int) -> Tensor:
+        image = self.held_out[number]
         top, left = (max(0, (n - VALIDATION_SIDE) // 2) for n in image.shape[:2])
         part = image[top : top + VALIDATION_SIDE, left : left + VALIDATION_SIDE]
         shape = (part.shape[0], part.shape[1])
         photo = torch.from_numpy(part.reshape(-1, 3).copy()).to(self.accelerator.device)
         truth = self.task.truth(photo.float() / 255)
-        x: Tensor = self.average.module(self.task.observe(truth, shape), shape)
+        x: Tensor = self.average.module(
+            self._observed(truth, shape, range(number, number + 1)), shape
+        )
         return mean_squared_error(x, truth)
+
+    def _observed(self, truth: Tensor, shape: tuple[int, int], numbers: range) -> DataTerm:
+        noise = None
+        if self.plan.noise:
+            noise = self.crops.noise(numbers, truth.shape[-2], self.plan.noise / 255)
+            noise = noise.to(truth.device).reshape(*truth.shape[:-1], 1)
+        return self.task.observe(truth, shape, noise, self._data_term)
 
     # ---- what is kept -----------------------------------------------------------------------
 

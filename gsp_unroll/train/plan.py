@@ -22,6 +22,8 @@ class Plan:
         crop: side of a crop in pixels.
         patches: None for fresh crops throughout, else the size of a fixed set.
         choices: positions drawn for a crop, of which the one with the most detail is taken.
+        noise: greatest standard deviation of noise on the observation, on the scale from 0 to 255;
+            each crop draws its own between 0 and this.
         rate: of Adam, after `warmup` steps; falls to a hundredth along a cosine.
         warmup: steps in which the rate rises from 0.
         clip: greatest norm of a gradient.
@@ -50,6 +52,7 @@ class Plan:
     crop: int = 64
     patches: int | None = None
     choices: int = 1
+    noise: float = 0.0
     rate: float = 1e-3
     warmup: int = 100
     clip: float = 1.0
@@ -75,6 +78,8 @@ class Plan:
             value = getattr(self, name)
             if not hasattr(value, "__index__") or value < 0:
                 raise mistake(f"{name}={value!r}", "a whole number of at least 0", "Set it to 0.")
+        if not 0 <= self.noise <= 255:
+            raise mistake(f"noise={self.noise!r}", "a number from 0 to 255", "0 is for none.")
         for name in ("average", "holdout"):
             value = getattr(self, name)
             if not 0 <= value < 1:

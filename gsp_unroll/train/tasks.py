@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .._typing import Signal
 from ..operators import BayerMosaic, SamplingMask, Selection
-from ..problems import Interpolation
+from ..problems import DataTerm, Interpolation
 
 Shape = tuple[int, int]
 
@@ -37,10 +37,24 @@ class Task(ABC):
     def operator(self, shape: Shape, device: torch.device | None = None) -> Selection:
         """What is known of an image of this height and width."""
 
-    def observe(self, truth: Signal, shape: Shape) -> Interpolation:
-        """What is known of this one."""
+    def observe(
+        self,
+        truth: Signal,
+        shape: Shape,
+        noise: Signal | None = None,
+        data_term: type[DataTerm] = Interpolation,
+    ) -> DataTerm:
+        """What is known of this one.
+
+        Args:
+            truth: the image.
+            shape: its height and width.
+            noise: added to what is observed.
+            data_term: how strictly that binds.
+        """
         H = self.operator(shape, truth.device)
-        return Interpolation.unchecked(H, H @ truth)
+        y = H @ truth
+        return data_term.unchecked(H, y if noise is None else y + noise)
 
 
 @dataclass(frozen=True)

@@ -458,15 +458,34 @@ def test_a_new_mosaic_network_keeps_constants_of_any_size(shape):
     torch.testing.assert_close(x, constant, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
 @pytest.mark.parametrize("graph", [True, False])
+def test_noisy_samples_are_changed_and_every_parameter_has_a_say(graph):
+    network = randomised(small_mosaic(1, graph=graph, noisy=True)).double()
+    data, _ = mosaic(2)
+    noisy = network.data_term(data.H, data.y + 0.1 * torch.randn_like(data.y))
+    assert type(noisy) is LeastSquares
+    x = network(noisy, SHAPE)
+    assert float((data.H(x.detach()) - noisy.y).abs().min()) > 0
+    x.square().sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert bool(parameter.grad.any()), name
+
+
+def test_a_noisy_network_refuses_exact_samples():
+    with pytest.raises(ValueError, match="rho"):
+        small_mosaic(1, noisy=True).double()(mosaic()[0], SHAPE)
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
+@pytest.mark.parametrize("options", [{}, {"graph": False}, {"noisy": True}], ids=str)
 @pytest.mark.parametrize("shape", [(33, 46), (40, 37)], ids=str)
-def test_tiles_of_a_mosaic_network_give_the_whole(shape, graph, dtype, atol):
+def test_tiles_of_a_mosaic_network_give_the_whole(shape, options, dtype, atol):
     # a margin that is too narrow by one pixel would show with tiles this small
-    network = small_mosaic(graph=graph, num_iterations=1, cg_steps=2, window=3)
+    network = small_mosaic(**options, num_iterations=1, cg_steps=2, window=3)
     network = randomised(network).to(dtype)
     H = BayerMosaic(*shape)
-    data = Interpolation(H, H(torch.rand(shape[0] * shape[1], 3, dtype=dtype)))
+    data = network.data_term(H, H(torch.rand(shape[0] * shape[1], 3, dtype=dtype)))
     whole = network(data, shape).detach()
     for tile in (5, 16):
         tiled = network.restore_tiled(data, shape, tile=tile)

@@ -630,6 +630,29 @@ def test_what_the_tasks_know():
     assert torch.equal(mosaic.y, BayerMosaic(5, 7, "GBRG") @ colours)
 
 
+def test_noise_of_a_crop_is_the_same_whenever_it_is_asked_for():
+    crops = Crops([picture(20, 24)], 8, seed=5)
+    noise = crops.noise(range(40), 4000, 0.2)
+    assert noise.shape == (40, 4000, 1)
+    assert torch.equal(noise[7:9], crops.noise(range(7, 9), 4000, 0.2))
+    assert not torch.equal(noise[:1], Crops([picture(20, 24)], 8).noise(range(1), 4000, 0.2))
+    deviation = noise.std(1).flatten()
+    assert 0 < deviation.min() < 0.02 < 0.18 < deviation.max() < 0.21  # evenly up to the greatest
+    torch.testing.assert_close(noise.mean((1, 2)), torch.zeros(40), rtol=0, atol=0.02)
+
+
+def test_training_with_noise_goes_on_where_it_stopped(photos, tmp_path):
+    plan = replace(PLAN, noise=50.0, arguments=SMALL | {"noisy": True}, steps=6)
+    training(tmp_path / "a", photos, plan).run()
+    training(tmp_path / "b", photos, plan).run(until=after(2))
+    training(tmp_path / "b", photos, plan).run()
+    assert_same_training(tmp_path / "a", tmp_path / "b")
+    silent = replace(plan, noise=0.0)
+    training(tmp_path / "c", photos, silent).run()
+    different = [load_state(tmp_path / n / "state.safetensors")["network"] for n in "ac"]
+    assert any(not torch.equal(a, b) for a, b in zip(*(d.values() for d in different), strict=True))
+
+
 # ---- files ----------------------------------------------------------------------------------
 
 
