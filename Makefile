@@ -52,6 +52,7 @@ docs-serve: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 clean:
+	rm -f gsp_unroll/kernels/native_*.so
 	rm -rf $(VENV) .cache .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site
 
 $(VENV)/.torch:
@@ -60,6 +61,7 @@ $(VENV)/.torch:
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.torch pyproject.toml
+	@echo "installing; where there is a C++ compiler the kernels are compiled, a minute or two without a word"
 	$(PIP) --editable '.[demo]'
 	@touch $@
 

@@ -116,6 +116,12 @@ def write_photo(path: str | Path, image: np.ndarray, bits: Literal[8, 16] = 8) -
         raise FileExistsError(
             f"{path} exists. A new name is needed. Move it away, or give another."
         )
+    if not np.issubdtype(image.dtype, np.floating) or image.ndim != 3 or image.shape[-1] != 3:
+        raise mistake(
+            f"an image of {image.dtype} and shape {image.shape}",
+            "(height, width, 3) of floating-point values in [0, 1]",
+            "Divide 8-bit values by 255.",
+        )
     if not np.isfinite(image).all():
         raise mistake("an image with NaN or infinity", "finite values", "Look at its input.")
     kind = np.uint8 if bits == 8 else np.uint16

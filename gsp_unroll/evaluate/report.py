@@ -62,7 +62,18 @@ def write_report(results: Iterable[Result], folder: Path, task: str, seed: int) 
     kept: list[Result] = []
     with _replacing(folder / PHOTOS) as file:
         table = csv.writer(file)
-        table.writerow(["set", "photo", "sigma", "method", "mse", "psnr", "ssim", "seconds"])
+        table.writerow(
+            [
+                "set",
+                "photo",
+                "sigma",
+                "method",
+                "mse_paper",
+                "psnr_standard",
+                "ssim_paper",
+                "seconds",
+            ]
+        )
         for r in results:
             kept.append(r)
             s = r.score

@@ -20,6 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+#: Set to anything, this variable of the environment leaves the kernels out of an installation.
+SWITCH = "GSP_UNROLL_NO_KERNELS"
 
 #: Instruction sets: bytes in a register, and the flags that allow them. One library each: within
 #: one, the linker would keep a single copy of every shared template, perhaps the one that this
@@ -74,16 +76,23 @@ def find_compiler() -> str:
 
 
 def compile_libraries() -> list[Path]:
-    """Compiles `src/` into one shared library per instruction set.
+    """Compiles `src/` into one shared library per instruction set; those that are newer than all
+    of it are kept.
 
     Raises:
-        CannotCompile: no compiler, or one that fails.
+        CannotCompile: no compiler, one that fails, or the switch is set.
     """
+    if os.environ.get(SWITCH):
+        raise CannotCompile(f"{SWITCH} is set")
+    if all(map(_is_current, instruction_sets())):
+        return [library(name) for name in instruction_sets()]
     compiler = find_compiler()
     with tempfile.TemporaryDirectory() as scratch:
         openmp = _openmp_flags(compiler, Path(scratch))
 
         def compile_one(name: str) -> Path:
+            if _is_current(name):
+                return library(name)
             width, flags = instruction_sets()[name]
             sources = sorted((HERE / "src").glob("*.cpp"))
             objects = [Path(scratch) / f"{source.stem}_{name}.o" for source in sources]
@@ -103,6 +112,13 @@ def compile_libraries() -> list[Path]:
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return list(pool.map(compile_one, instruction_sets()))
+
+
+def _is_current(name: str) -> bool:
+    sources = [Path(__file__), *(HERE / "src").iterdir()]
+    built = library(name)
+    newest = max(path.stat().st_mtime_ns for path in sources)
+    return built.exists() and built.stat().st_mtime_ns > newest
 
 
 def _openmp_flags(compiler: str, scratch: Path) -> tuple[str, ...]:

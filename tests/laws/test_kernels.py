@@ -1,8 +1,10 @@
 """A kernel computes what the readable steps compute, whatever it is written in."""
 
+import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,7 +28,7 @@ from gsp_unroll import (
     path_graph,
     show_backends,
 )
-from gsp_unroll.kernels import registry
+from gsp_unroll.kernels import compile, registry
 from gsp_unroll.kernels.plans import csr
 
 BACKENDS = [
@@ -557,3 +559,37 @@ show_backends()
     )
     assert "torch.Size([20, 1])" in done.stdout
     assert "no C++ compiler was found" in done.stdout
+
+
+# ---- how they are built ---------------------------------------------------------------------
+
+
+def test_a_variable_of_the_environment_leaves_them_out(monkeypatch):
+    monkeypatch.setenv(compile.SWITCH, "1")
+    with pytest.raises(compile.CannotCompile, match="GSP_UNROLL_NO_KERNELS is set"):
+        compile.compile_libraries()
+
+
+def test_libraries_newer_than_their_sources_are_kept(monkeypatch, tmp_path):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "a.cpp").write_text("")
+    compiled = []
+
+    def run(command):
+        compiled.append(command)
+        Path(command[-1]).write_text("")
+
+    monkeypatch.setattr(compile, "HERE", tmp_path)
+    monkeypatch.setattr(compile, "_run", run)
+    monkeypatch.setattr(compile, "find_compiler", lambda: "c++")
+    monkeypatch.delenv(compile.SWITCH, raising=False)
+    made = compile.compile_libraries()
+    assert compiled
+    assert sorted(tmp_path.glob("*.so")) == sorted(made)
+    compiled.clear()
+    assert compile.compile_libraries() == made
+    assert not compiled
+    later = max(path.stat().st_mtime for path in made) + 1
+    os.utime(tmp_path / "src" / "a.cpp", (later, later))
+    compile.compile_libraries()
+    assert compiled

@@ -56,6 +56,8 @@ def test_nothing_is_overwritten_and_nothing_is_left_behind(tmp_path):
         write_photo(tmp_path / "b.jpg", np.zeros((2, 2, 3)), 16)
     with pytest.raises(ValueError, match=r"Got b\.what.* Expected a name"):
         write_photo(tmp_path / "b.what", np.zeros((2, 2, 3)))
+    with pytest.raises(ValueError, match=r"Got an image of uint8.* Expected .*floating.* 255"):
+        write_photo(tmp_path / "b.png", np.zeros((2, 2, 3), np.uint8))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
