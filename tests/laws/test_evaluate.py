@@ -312,7 +312,7 @@ def test_from_pictures_to_tables(network, photos, tmp_path, capsys):
     assert [(r["photo"], r["sigma"]) for r in each] == [
         (photo, sigma) for photo in ("a.png", "more/b.png") for sigma in ("0.0", "10.0")
     ]
-    mean = np.mean([float(r["psnr"]) for r in each[::2]])
+    mean = np.mean([float(r["psnr_standard"]) for r in each[::2]])
     assert mean == pytest.approx(float(rows[0]["standard_psnr"]))
 
     before = {name: (out / name).read_bytes() for name in FILES}
