@@ -27,6 +27,7 @@ def read_tensors(
     """The tensors, on the CPU, and the metadata of a file of this kind.
 
     Raises:
+        FileNotFoundError: no such file.
         ValueError: a file that was cut short, or that something else wrote.
     """
     try:

@@ -98,6 +98,12 @@ def read_raw(path: str | Path) -> RawFrame:
         raise FileNotFoundError(f"{path}: no such file. A camera file is needed. Correct the name.")
     try:
         with rawpy.imread(str(path)) as raw:
+            if raw.raw_type != rawpy.RawType.Flat:
+                raise mistake(
+                    f"{path}, in which every pixel has all colours",
+                    "a frame behind a Bayer array",
+                    "It needs no demosaicking.",
+                )
             values = raw.raw_image_visible.copy()
             colors = raw.raw_colors_visible.copy()
             names = raw.color_desc.decode()
@@ -108,6 +114,14 @@ def read_raw(path: str | Path) -> RawFrame:
         raise mistake(
             f"{path}, which cannot be read ({error})", "a camera file", "Convert it to DNG."
         ) from error
+    if (colors[2:] != colors[:-2]).any() or (colors[:, 2:] != colors[:, :-2]).any():
+        raise mistake(
+            f"{path}, whose filter array does not repeat every 2 pixels",
+            "a Bayer array",
+            "Other filter arrays need a network of their own.",
+        )
+    if not set("RGB") <= set(names):
+        raise mistake(f"{path}, whose colours are {names}", "red, green and blue", "Convert it.")
     pattern = "".join(names[c] for c in colors[:2, :2].flat)
     red, green, blue = (float(gains[names.index(c)]) for c in "RGB")
     known = min(red, green, blue) > 0

@@ -57,6 +57,12 @@ def read_photo(path: str | Path) -> np.ndarray:
             "8 or 16 bits a value",
             "Convert it to PNG or TIFF with 16 bits.",
         )
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[-1] > 4):
+        raise mistake(
+            f"{path}, an image of shape {image.shape}",
+            "(height, width) or (height, width, colours)",
+            "Save it as one page with its colours interleaved.",
+        )
     colors = image if image.ndim == 3 else image[..., None]
     if colors.shape[-1] < 3:  # grey, with or without transparency
         colors = colors[..., :1].repeat(3, -1)
@@ -84,7 +90,7 @@ def _read_png16(path: Path) -> np.ndarray:
 
     try:
         with path.open("rb") as file:
-            width, height, rows, _ = png.Reader(file=file).asDirect()
+            width, height, rows, _ = png.Reader(file=file).read()
             values = [np.asarray(row, np.uint16) for row in rows]
     except png.Error as error:
         raise ValueError(error) from error
@@ -125,7 +131,7 @@ def write_photo(path: str | Path, image: np.ndarray, bits: Literal[8, 16] = 8) -
     if not np.isfinite(image).all():
         raise mistake("an image with NaN or infinity", "finite values", "Look at its input.")
     kind = np.uint8 if bits == 8 else np.uint16
-    values = np.round(image.clip(0, 1) * np.iinfo(kind).max).astype(kind)
+    values = np.round(image.astype(np.float64).clip(0, 1) * np.iinfo(kind).max).astype(kind)
     suffix = path.suffix.lower()
     if bits == 16 and suffix not in {".png", *TIFF}:
         raise mistake(f"16 bits as {suffix}", "a PNG or TIFF file", "Write 8 bits, or a PNG.")

@@ -36,7 +36,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add("--out", type=Path, required=True, metavar="FOLDER", help="tables, and every photograph's")
     add("--force", action="store_true", help="overwrite results in that folder")
-    add("--seed", type=int, default=0, help="of the noise")
+    add("--seed", type=_seed, default=0, help="of the noise, at least 0")
     return parser.parse_args(arguments)
 
 
@@ -45,6 +45,13 @@ def _deviation(text: str) -> float:
     if not 0 <= sigma < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is no standard deviation: 0 or more")
     return sigma
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if seed < 0:
+        raise argparse.ArgumentTypeError(f"{text} is no seed: 0 or more")
+    return seed
 
 
 def main(options: argparse.Namespace) -> None:

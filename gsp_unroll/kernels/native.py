@@ -65,7 +65,7 @@ class Operand(Structure):
         x = x.expand(*batch, *x.shape[-2:])
         start = plane_starts(batch, x.stride()[:-2])
         made = cls(x.data_ptr(), start.data_ptr(), x.stride(-2), x.stride(-1))
-        made.starts = start  # C reads it, and the cache below may let go of it
+        made.starts = start  # C reads it, and the cache below may let go of it: keep what is made
         return made
 
 

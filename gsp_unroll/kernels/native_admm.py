@@ -86,7 +86,8 @@ class NativeADMM:
         unused = torch.zeros_like(alpha)
         coefficients = Coefficients(*(t.data_ptr() for t in (*numbers, unused, alpha, unused)))
         w = (steps.w if steps.w.stride(-1) == 1 else steps.w.contiguous()).unsqueeze(-1)
-        inputs = Inputs(*(Operand.of(t, batch) for t in (steps.x, steps.y, steps.mask, w)))
+        operands = [Operand.of(t, batch) for t in (steps.x, steps.y, steps.mask, w)]
+        inputs = Inputs(*operands)
         options = Options(
             channels, steps.num_steps, len(steps.alpha), NORMS[steps.norm], steps.hard, True
         )

@@ -60,7 +60,8 @@ class NativeBlock:
         g_x, g_y = (g.new_empty(*batch, *g.shape[-2:]) for _ in range(2))
         g_w = block.w.new_zeros(*batch, block.w.shape[-1])
         by = [t.new_empty(prod(batch), *t.shape[1:]) for t in numbers]
-        to = Gradients(*(Operand.of(t, batch) for t in (g_x, g_y, g_w.unsqueeze(-1))))
+        written = [Operand.of(t, batch) for t in (g_x, g_y, g_w.unsqueeze(-1))]
+        to = Gradients(*written)
         found = Coefficients(*(t.data_ptr() for t in by))
         self._run(self._reverse, block, Operand.of(g, batch), to, found)
         of_signals = (v.sum_to_size(t.shape) for v, t in zip((g_x, g_y, g_w), signals, strict=True))
@@ -87,7 +88,8 @@ class NativeBlock:
             block.scaled,
         )
         coefficients = Coefficients(*(t.data_ptr() for t in numbers))
-        inputs = Inputs(*(Operand.of(t, batch) for t in (*signals, w)))
+        operands = [Operand.of(t, batch) for t in (*signals, w)]
+        inputs = Inputs(*operands)
         function(
             byref(graph),
             byref(options),

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from .._checks import mistake
 from .._typing import Signal
-from ..features import Reach
+from ..features import Reach, reach_of
 from ..features._layers import check_input
 from ..features.on_grid import as_image, as_signal, image_shape
 from ..graph import Graph, Topology
@@ -66,6 +66,8 @@ class MosaicStage(Stage):
         noisy: bool,
     ) -> None:
         super().__init__()
+        if graph and heads < 2:
+            raise mistake(f"heads={heads}", "at least 2", "Their results are averaged.")
         pixels = CELL**2
         self.channels = channels
         self.enter = nn.Conv2d(channels * pixels, width, 3, padding=1)
@@ -133,7 +135,9 @@ class MosaicStage(Stage):
 
     def reach(self, radius: int) -> Reach:
         # each convolution sees one cell further, and a pixel may be the last of its own
-        look = Reach(CELL * (2 + 2 * len(self.look)) + CELL - 1, CELL)
+        convolutions = (self.enter, self.look, self.propose)
+        cells = sum(map(reach_of, convolutions), Reach(0)).pixels
+        look = Reach(CELL * cells + CELL - 1, CELL)
         if self.heads is None:
             return look
         through_graph = reach_of_solve(self.learner, self.solver, radius)

@@ -31,7 +31,7 @@ ADVICE = "Download it again, or write it with save_network."
 
 def save_network(
     network: nn.Module,
-    path: Path,
+    path: str | Path,
     name: str,
     arguments: dict[str, Any],
     about: dict[str, Any] | None = None,
@@ -54,7 +54,7 @@ def save_network(
     }
     values = network.state_dict().items()
     tensors = {key: value.detach().to(dtype).contiguous() for key, value in values}
-    write_tensors(path, tensors, FORMAT, metadata)
+    write_tensors(Path(path), tensors, FORMAT, metadata)
 
 
 def load_network(path: str | Path) -> ImageNetwork:
@@ -66,6 +66,7 @@ def load_network(path: str | Path) -> ImageNetwork:
         path: file.
 
     Raises:
+        FileNotFoundError: no such file.
         ValueError: a file that was cut short, that something else wrote, or whose weights are not
             those of the network that it names.
 

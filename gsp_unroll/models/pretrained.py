@@ -74,4 +74,11 @@ def _from_hub(repository: str) -> Path:
             "huggingface_hub to be installed",
             "Run pip install 'gsp_unroll[hub]', or give a file on disk.",
         ) from error
-    return Path(hf_hub_download(repository, FILE))
+    try:
+        return Path(hf_hub_download(repository, FILE))
+    except (OSError, ValueError) as error:
+        raise mistake(
+            f"{repository!r}, which is not on disk and could not be fetched ({error})",
+            f"a file, a folder with a {FILE}, or owner/repository on the hub",
+            "Correct the name.",
+        ) from error

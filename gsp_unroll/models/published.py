@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from .._typing import Signal
 from ..features import GridCNN, Reach
-from ..features._layers import Padding
 from ..learners import MahalanobisLearner
 from ..problems import DataTerm, start
 from ..unroll import GLRUnroll, GTVLinearProgramUnroll, GTVUnroll, HeavyBall
@@ -35,8 +34,6 @@ class PublishedNetwork(ImageNetwork):
         solver: makes the solver of a stage.
         normalization: what its learner does with the weights.
         channels: 3 for colours, 1 for luma.
-        padding: how convolutions see beyond the border. Zeros, on which the paper is silent, take
-            half the time of repeated pixels.
 
     A stage of uGTV with 3 channels has 63 696 parameters in its convolutions, 576 in its metrics,
     400 in steps and momenta, 5 penalties, 4 weights of heads and 1 of the residual: 64 682. The
@@ -44,8 +41,9 @@ class PublishedNetwork(ImageNetwork):
     every stage of uGTV (5 solves, 4 heads), 4 of uGLR (one solve).
 
     Source:
-        Do et al. 2024, section 6.1 and appendix A.8. Differs from it in: the five scalars of each
-        stage of its parameter count that no text explains.
+        Do et al. 2024, section 6.1 and appendix A.8. Differs from it in: (1) the five scalars of
+        each stage of its parameter count that no text explains; (2) convolutions pad with zeros, on
+        which it is silent.
 
     Example:
         >>> from gsp_unroll.models import PublishedNetwork
@@ -60,7 +58,6 @@ class PublishedNetwork(ImageNetwork):
         solver: Callable[[], nn.Module],
         normalization: Literal["none", "row", "merged", "sym"],
         channels: int = 3,
-        padding: Padding = "zeros",
     ) -> None:
         super().__init__(
             UnrolledNetwork(
@@ -72,7 +69,7 @@ class PublishedNetwork(ImageNetwork):
                         width=48,
                         heads=HEADS,
                         activation=functional.relu,
-                        padding=padding,
+                        padding="zeros",
                     ),
                     MahalanobisLearner(
                         FEATURES, heads=HEADS, init=METRIC, normalization=normalization

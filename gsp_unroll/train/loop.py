@@ -205,7 +205,7 @@ class Training:
         errors = torch.zeros(len(self.held_out), device=device)
         for i in range(self.accelerator.process_index, len(errors), processes):
             errors[i] = self._validation_error(i)
-        errors = self.accelerator.reduce(errors, "sum").double().clamp(min=1e-12)
+        errors = self.accelerator.reduce(errors, "sum").cpu().double().clamp(min=1e-12)
         return {
             "psnr_pooled": float(-10 * errors.mean().log10()),
             "psnr": float(-10 * errors.log10().mean()),

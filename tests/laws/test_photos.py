@@ -1,5 +1,7 @@
 """Photographs and camera files: what is written comes back, what is wrong is said."""
 
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,25 @@ def test_what_is_written_comes_back(name, bits, tmp_path):
     assert back.shape == image.shape
     assert np.abs(back - image).max() < 0.51 / (2**bits - 1) + 1e-7
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_png_that_tells_its_significant_bits(tmp_path):
+    import png
+
+    with (tmp_path / "a.png").open("wb") as file:
+        writer = png.Writer(2, 1, greyscale=False, bitdepth=16)
+        writer.write(file, [[65535, 0, 0, 65535, 65535, 65535]])
+    data = (tmp_path / "a.png").read_bytes()
+    chunk = b"sBIT" + bytes([12, 12, 12])
+    crc = zlib.crc32(chunk).to_bytes(4, "big")
+    end = 8 + 25  # behind the signature and the header
+    (tmp_path / "a.png").write_bytes(data[:end] + b"\0\0\0\3" + chunk + crc + data[end:])
+    assert read_photo(tmp_path / "a.png").max() == 1
+
+
+def test_half_precision_is_not_too_small_for_16_bits(tmp_path):
+    write_photo(tmp_path / "a.png", np.ones((2, 2, 3), np.float16), 16)
+    assert read_photo(tmp_path / "a.png").min() == 1
 
 
 def test_values_outside_are_clipped(tmp_path):
@@ -72,6 +93,9 @@ def test_bad_files(tmp_path):
     for name in ("words.png", "half.png", "words.tif"):
         with pytest.raises(ValueError, match=rf"Got .*{name}.* Expected an image.* convert it"):
             read_photo(tmp_path / name)
+    tifffile.imwrite(tmp_path / "planes.tif", np.zeros((3, 8, 9), np.uint8), photometric="rgb")
+    with pytest.raises(ValueError, match=r"shape \(3, 8, 9\).* Expected \(height.* interleaved"):
+        read_photo(tmp_path / "planes.tif")
     tifffile.imwrite(tmp_path / "real.tif", np.zeros((4, 4), np.float32))
     with pytest.raises(ValueError, match=r"float32.* Expected 8 or 16 bits"):
         read_photo(tmp_path / "real.tif")
@@ -146,6 +170,23 @@ def test_bad_camera_files(tmp_path):
         read_raw(tmp_path / "words.dng")
     with pytest.raises(ValueError, match=r"Got pattern='RGBW'.* Expected one of RGGB"):
         RawFrame(np.zeros((2, 2)), "RGBW")
+
+
+def test_other_filter_arrays_are_refused(tmp_path):
+    pytest.importorskip("rawpy")
+    from gsp_unroll.camera import read_raw
+
+    array = "GBRRGBBRGGBRRGBGRB"  # begins like a Bayer array, and repeats every 3 columns
+    numbers = bytes("RGB".index(color) for color in array)
+    tags = [
+        (50706, "B", 4, b"\x01\x04\x00\x00", True),
+        (33421, "H", 2, (6, 3), True),
+        (33422, "B", 18, numbers, True),
+    ]
+    values = np.zeros((48, 66), np.uint16)
+    tifffile.imwrite(tmp_path / "x.dng", values, photometric=32803, extratags=tags, metadata=None)
+    with pytest.raises(ValueError, match=r"x\.dng.* Expected a.*(Bayer array|camera file)"):
+        read_raw(tmp_path / "x.dng")
 
 
 def test_a_real_frame_is_restored(data_dir):

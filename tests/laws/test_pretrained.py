@@ -92,6 +92,23 @@ def test_a_hub_by_its_package(small, tmp_path, monkeypatch):
     assert isinstance(from_pretrained("someone/some"), DemosaicNetwork)
 
 
+def test_a_hub_that_does_not_answer(monkeypatch):
+    def refuse(*_):
+        raise OSError("no answer")
+
+    hub = type("hub", (), {"hf_hub_download": refuse})
+    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", hub)
+    with pytest.raises(
+        ValueError, match=r"Got 'runs/frist'.*no answer.* Expected a file.* Correct"
+    ):
+        from_pretrained("runs/frist")
+
+
+def test_one_head_has_nothing_to_average():
+    with pytest.raises(ValueError, match=r"Got heads=1.* Expected at least 2"):
+        MosaicNetwork(heads=1)
+
+
 # ---- a whole frame --------------------------------------------------------------------------
 
 
