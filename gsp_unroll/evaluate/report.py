@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from .._checks import mistake
+from .._files import written_whole
 from .compare import Result, Row, summarize
 from .protocols import BORDER
 
@@ -83,12 +84,15 @@ def write_report(results: Iterable[Result], folder: Path, task: str, seed: int) 
             file.flush()
     rows = summarize(kept)
     text = markdown(rows) + "\n" + caption(task, seed) + "\n"
-    with _replacing(folder / VALUES) as file:
+    with (
+        written_whole(folder / VALUES) as beside,
+        beside.open("w", newline="", encoding="utf-8") as file,
+    ):
         values = csv.DictWriter(file, [f.name for f in fields(Row)])
         values.writeheader()
         values.writerows(asdict(row) for row in rows)
-    with _replacing(folder / TABLE) as file:
-        file.write(text)
+    with written_whole(folder / TABLE) as beside:
+        beside.write_text(text, encoding="utf-8")
     return text
 
 
@@ -118,7 +122,8 @@ def caption(task: str, seed: int) -> str:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[TextIO]:
-    """A file that takes its place when it is whole."""
+    """A file that takes its place when it is whole. Other than that of `written_whole`, what there
+    is of it stays beside when it is interrupted: hours of results."""
     beside = path.with_name(path.name + ".part")
     with beside.open("w", newline="", encoding="utf-8") as file:
         yield file
