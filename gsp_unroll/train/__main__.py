@@ -38,6 +38,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("crop", "side of a crop in pixels", type=int)
     add("patches", "size of a fixed set of crops; without it always fresh ones", type=int)
     add("choices", "take the busiest of so many crops", type=int)
+    reduced: dict[str, Any] = {"type": float, "nargs": "*", "metavar": "FACTOR"}
+    add("reduce", "take each photograph also reduced by these factors", **reduced)
     add("noise", "greatest deviation of noise on what is observed, 0 to 255", type=float)
     add("rate", "learning rate of Adam", type=float)
     add("warmup", "steps in which the rate rises", type=int)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from .._checks import check_positive_count, mistake
 from ..photos import find_photos, read_photo
@@ -149,6 +150,33 @@ class Crops:
 
     def _random(self, purpose: str, number: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, *purpose.encode(), number])
+
+
+def with_reduced(
+    photos: Sequence[np.ndarray], factors: Sequence[float], size: int
+) -> list[np.ndarray]:
+    """The photographs, and behind them all of them reduced by each factor, where at least `size`
+    pixels are left of either side. Fine patterns, which a filter array aliases, are rare in
+    photographs at full size and common in reduced ones.
+
+    Args:
+        photos: 8-bit images, `(height, width, 3)`.
+        factors: each at least 1.
+        size: least side in pixels.
+    """
+    every = list(photos)
+    for factor in factors:
+        for photo in photos:
+            shape = tuple(int(n / factor) for n in photo.shape[:2])
+            if min(shape) >= size:
+                every.append(_resized(photo, shape))
+    return every
+
+
+def _resized(photo: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    image = torch.from_numpy(photo).permute(2, 0, 1).unsqueeze(0).float()
+    image = functional.interpolate(image, shape, mode="bicubic", antialias=True)
+    return image[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
 
 
 def read_all(paths: Sequence[Path]) -> Iterator[np.ndarray]:

@@ -25,7 +25,7 @@ from .._files import written_whole
 from ..models.named import NETWORKS, save_network
 from ..problems import DataTerm
 from .checkpoint import load_state, save_state
-from .crops import Crops
+from .crops import Crops, with_reduced
 from .log import append_to_log, cut_log, read_log
 from .plan import Loss, Plan
 from .stopping import alone_in, signals_noted
@@ -87,7 +87,11 @@ class Training:
         folder: Path,
         accelerator: Accelerator | None = None,
     ) -> None:
-        self.plan, self.folder, self.held_out = plan, folder, held_out
+        self.plan, self.folder = plan, folder
+        self._photos = _digest([*photos, *held_out])
+        photos, self.held_out = (
+            with_reduced(each, plan.reduce, plan.crop) for each in (photos, held_out)
+        )
         self.task: Task = TASKS[plan.task]
         self.crops = Crops(photos, plan.crop, plan.seed, plan.patches, plan.choices)
         self.accelerator = accelerator or Accelerator(mixed_precision=plan.precision)
@@ -101,7 +105,6 @@ class Training:
         self.average.to(self.accelerator.device).eval()
         self.step, self.seconds = 0, 0.0
         self._shown: dict[str, str] = {}
-        self._photos = _digest([*photos, *held_out])
         folder.mkdir(parents=True, exist_ok=True)
         if self._state.exists():
             self._take_up()

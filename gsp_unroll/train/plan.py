@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -22,6 +23,8 @@ class Plan:
         crop: side of a crop in pixels.
         patches: None for fresh crops throughout, else the size of a fixed set.
         choices: positions drawn for a crop, of which the one with the most detail is taken.
+        reduce: each photograph is also taken reduced by each of these factors, which makes fine
+            patterns, rare at full size, as common as a hard photograph has them.
         noise: greatest standard deviation of noise on the observation, on the scale from 0 to 255;
             each crop draws its own between 0 and this.
         rate: of Adam, after `warmup` steps; falls to a hundredth along a cosine.
@@ -52,6 +55,7 @@ class Plan:
     crop: int = 64
     patches: int | None = None
     choices: int = 1
+    reduce: Sequence[float] = ()
     noise: float = 0.0
     rate: float = 1e-3
     warmup: int = 100
@@ -64,6 +68,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         # here, so that `--help` can read the defaults without waiting for torch
+        from math import inf
+
         from .._checks import check_positive, check_positive_count, mistake
         from ..models.named import NETWORKS
         from .tasks import TASKS
@@ -74,6 +80,10 @@ class Plan:
             check_positive_count(self.patches, "patches")
         for name in ("rate", "clip"):
             check_positive(getattr(self, name), name)
+        if not all(isinstance(f, (int, float)) and 1 < f < inf for f in self.reduce):
+            raise mistake(
+                f"reduce={self.reduce!r}", "finite factors above 1", "Leave it out for full size."
+            )
         for name in ("warmup", "seed"):
             value = getattr(self, name)
             if not hasattr(value, "__index__") or value < 0:

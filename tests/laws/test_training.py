@@ -31,7 +31,7 @@ from gsp_unroll.models import (  # noqa: E402
 )
 from gsp_unroll.train.__main__ import main, parse  # noqa: E402
 from gsp_unroll.train.checkpoint import load_state, save_state  # noqa: E402
-from gsp_unroll.train.crops import Crops, read_all, split_photos  # noqa: E402
+from gsp_unroll.train.crops import Crops, read_all, split_photos, with_reduced  # noqa: E402
 from gsp_unroll.train.log import cut_log, read_log  # noqa: E402
 from gsp_unroll.train.loop import Training, rehearse  # noqa: E402
 from gsp_unroll.train.plan import Plan  # noqa: E402
@@ -482,6 +482,8 @@ def test_networks_that_fit_a_task_pass_the_rehearsal():
         {"crop": -1},
         {"choices": 0},
         {"patches": 0},
+        {"reduce": [1.0]},
+        {"reduce": [2, float("inf")]},
         {"rate": 0.0},
         {"rate": float("nan")},
         {"clip": float("inf")},
@@ -574,6 +576,30 @@ def test_crops_are_cut_from_the_photographs_and_choices_prefer_detail():
     half_flat[:, 20:] = RANDOM.integers(0, 256, (40, 20, 3))
     plain, chosen = (Crops([half_flat], 8, choices=c).batch(range(40)) for c in (1, 4))
     assert float(chosen.std((1, 2)).mean()) > float(plain.std((1, 2)).mean())
+
+
+def test_reduced_photographs_keep_means_and_are_left_out_where_they_are_too_small():
+    smooth = np.broadcast_to(np.linspace(0, 255, 48)[:, None, None], (48, 40, 3))
+    smooth = smooth.round().astype(np.uint8)
+    every = with_reduced([smooth, PICTURES[0]], [1.5, 3], 12)
+    assert [p.shape for p in every] == [(48, 40, 3), (20, 24, 3), (32, 26, 3), (13, 16, 3), (16, 13, 3)]
+    assert every[0] is smooth
+    for photo, factor in ((every[2], 1.5), (every[4], 3)):
+        centres = (np.arange(photo.shape[0]) + 0.5) * factor - 0.5  # of its pixels, in the larger
+        inner = slice(3, -3)
+        expected = (centres * 255 / 47)[inner, None, None]
+        np.testing.assert_allclose(np.broadcast_to(expected, photo[inner].shape), photo[inner], atol=1.1)
+    assert with_reduced(PICTURES, [], 8) == PICTURES
+
+
+def test_a_training_reduces_what_it_learns_from_and_what_is_held_out(tmp_path):
+    plan = replace(PLAN, reduce=[1.5])
+    photos, held = [picture(30, 30)], [picture(27, 30)]
+    training = Training(plan, photos, held, tmp_path)
+    assert [p.shape[:2] for p in training.crops.photos] == [(30, 30), (20, 20)]
+    assert [p.shape[:2] for p in training.held_out] == [(27, 30), (18, 20)]
+    training.run(until=lambda: True)
+    assert Training(plan, photos, held, tmp_path).step == 1  # the plan is the same as a file has it
 
 
 def test_tiles_of_one_photograph_stay_together(tmp_path):
