@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -12,9 +14,9 @@ from ..features import Reach, reach_of
 from ..features._layers import check_input
 from ..features.on_grid import as_image, as_signal, image_shape
 from ..graph import Graph, Topology
-from ..learners import MahalanobisLearner, full_precision
+from ..learners import DotProductLearner, GraphLearner, MahalanobisLearner, full_precision
 from ..problems import DataTerm, Interpolation, LeastSquares, start
-from ..unroll import GTVUnroll
+from ..unroll import GLRUnroll, GTVUnroll
 from .block import HeadMixture, num_products, reach_of_solve, solve_heads
 from .demosaic import bilinear, green_first
 from .image import ImageNetwork
@@ -49,6 +51,13 @@ class MosaicStage(Stage):
     position of the filter array has weights of its own, at a quarter of the cost. An odd row or
     column is repeated once to fill its cell.
 
+    Args:
+        channels: of the image.
+        width: channels of the convolutions.
+        depth: pairs of convolutions.
+        graph: the learner, which draws one graph per head, and a solver of as many heads; None for
+            the control, see below.
+
     Without a graph the samples are put back into $\bar x$: the control that says what the graph
     adds. Of the 12 channels that it proposes 4 lie on samples and are without effect there.
     """
@@ -58,16 +67,9 @@ class MosaicStage(Stage):
         channels: int,
         width: int,
         depth: int,
-        heads: int,
-        features: int,
-        num_iterations: int,
-        cg_steps: int,
-        graph: bool,
-        noisy: bool,
+        graph: tuple[GraphLearner, nn.Module] | None,
     ) -> None:
         super().__init__()
-        if graph and heads < 2:
-            raise mistake(f"heads={heads}", "at least 2", "Their results are averaged.")
         pixels = CELL**2
         self.channels = channels
         self.enter = nn.Conv2d(channels * pixels, width, 3, padding=1)
@@ -76,18 +78,13 @@ class MosaicStage(Stage):
         # second
         self.propose = nn.Conv2d(width, channels * pixels, 3, padding=1, bias=False)
         nn.init.zeros_(self.propose.weight)  # training starts from x
-        self.heads = heads if graph else None
-        if graph:
-            self.attend = nn.Conv2d(width, pixels * heads * features, 1, bias=False)
-            # with noise the strength of the prior must be free to follow it, so nothing is
-            # normalised
-            self.learner = MahalanobisLearner(
-                features, heads=heads, normalization="none" if noisy else "merged"
-            )
-            # thresholds for what a good proposal leaves over, a tenth of a whole signal's
-            self.solver = GTVUnroll(
-                num_iterations, cg_steps, heads=heads, lam=0.003, rho=1.0 if noisy else None
-            )
+        self.heads = None
+        if graph is not None:
+            self.learner, self.solver = graph
+            assert self.learner.heads is not None
+            self.heads = heads = self.learner.heads
+            num_features = pixels * heads * self.learner.num_features
+            self.attend = nn.Conv2d(width, num_features, 1, bias=False)
             self.mixture = HeadMixture(heads)
 
     def forward(self, data: DataTerm, topology: Topology, x: Signal) -> Signal:
@@ -163,6 +160,13 @@ class MosaicNetwork(ImageNetwork):
         features: length of a feature vector.
         num_iterations: ADMM iterations of a solve.
         cg_steps: steps of each linear solve.
+        prior: `"gtv"`, or `"glr"` for the Laplacian regulariser, solved in `num_iterations` times
+            `cg_steps` steps.
+        weights: `"merged"`, Mahalanobis weights, each pixel's divided by their sum and both
+            directions of a pair added; `"none"` and `"sym"`, symmetric ones as they are and scaled
+            by the degrees; `"attention"`, dot products under a softmax, both directions added. None
+            for `"merged"`, or with `noisy` for `"none"`: the strength of the prior must be free to
+            follow the noise.
         window: neighbourhood of a pixel, odd.
         graph: False for the control, the same convolutions with no graph behind.
         noisy: True for samples with noise, of any strength up to that of the training: the data
@@ -196,15 +200,39 @@ class MosaicNetwork(ImageNetwork):
         features: int = 4,
         num_iterations: int = 2,
         cg_steps: int = 4,
+        prior: Literal["gtv", "glr"] = "gtv",
+        weights: Literal["merged", "none", "sym", "attention"] | None = None,
         window: int = 5,
         graph: bool = True,
         noisy: bool = False,
     ) -> None:
+        if graph and heads < 2:
+            raise mistake(f"heads={heads}", "at least 2", "Their results are averaged.")
+        for name, value, known in (
+            ("prior", prior, ("gtv", "glr")),
+            ("weights", weights, (None, "merged", "none", "sym", "attention")),
+        ):
+            if value not in known:
+                raise mistake(
+                    f"{name}={value!r}", f"one of {known}", "See MosaicNetwork for what each is."
+                )
+
+        def learner() -> GraphLearner:
+            if weights == "attention":
+                return DotProductLearner(features, heads=heads)
+            kind = weights or ("none" if noisy else "merged")
+            return MahalanobisLearner(features, heads=heads, normalization=kind)
+
+        def solver() -> nn.Module:
+            scale = 1.0 if noisy else None  # of the prior against the samples, learned
+            if prior == "glr":
+                return GLRUnroll(num_iterations * cg_steps, heads=heads, mu=scale)
+            # thresholds for what a good proposal leaves over, a tenth of a whole signal's
+            return GTVUnroll(num_iterations, cg_steps, heads=heads, lam=0.003, rho=scale)
+
         super().__init__(
             UnrolledNetwork(
-                MosaicStage(
-                    channels, width, depth, heads, features, num_iterations, cg_steps, graph, noisy
-                )
+                MosaicStage(channels, width, depth, (learner(), solver()) if graph else None)
                 for _ in range(stages)
             ),
             window,

@@ -107,6 +107,10 @@ def test_a_hub_that_does_not_answer(monkeypatch):
 def test_one_head_has_nothing_to_average():
     with pytest.raises(ValueError, match=r"Got heads=1.* Expected at least 2"):
         MosaicNetwork(heads=1)
+    with pytest.raises(ValueError, match=r"Got prior='hui'.* Expected one of"):
+        MosaicNetwork(prior="hui")
+    with pytest.raises(ValueError, match=r"Got weights='row'.* Expected one of"):
+        MosaicNetwork(weights="row")
 
 
 # ---- a whole frame --------------------------------------------------------------------------

@@ -582,13 +582,21 @@ def test_reduced_photographs_keep_means_and_are_left_out_where_they_are_too_smal
     smooth = np.broadcast_to(np.linspace(0, 255, 48)[:, None, None], (48, 40, 3))
     smooth = smooth.round().astype(np.uint8)
     every = with_reduced([smooth, PICTURES[0]], [1.5, 3], 12)
-    assert [p.shape for p in every] == [(48, 40, 3), (20, 24, 3), (32, 26, 3), (13, 16, 3), (16, 13, 3)]
+    assert [p.shape for p in every] == [
+        (48, 40, 3),
+        (20, 24, 3),
+        (32, 26, 3),
+        (13, 16, 3),
+        (16, 13, 3),
+    ]
     assert every[0] is smooth
     for photo, factor in ((every[2], 1.5), (every[4], 3)):
         centres = (np.arange(photo.shape[0]) + 0.5) * factor - 0.5  # of its pixels, in the larger
         inner = slice(3, -3)
         expected = (centres * 255 / 47)[inner, None, None]
-        np.testing.assert_allclose(np.broadcast_to(expected, photo[inner].shape), photo[inner], atol=1.1)
+        np.testing.assert_allclose(
+            np.broadcast_to(expected, photo[inner].shape), photo[inner], atol=1.1
+        )
     assert with_reduced(PICTURES, [], 8) == PICTURES
 
 
