@@ -12,6 +12,7 @@ from typing import TextIO
 
 from .._checks import mistake
 from .._files import written_whole
+from .._tables import markdown_table
 from .compare import Result, Row, summarize
 from .protocols import BORDER
 
@@ -99,20 +100,13 @@ def write_report(results: Iterable[Result], folder: Path, task: str, seed: int) 
 def markdown(rows: Sequence[Row]) -> str:
     """The table in Markdown."""
     names = "set", "photos", "sigma", "method", "PSNR (paper)", "SSIM (paper)", "PSNR (standard)"
-    cells = [names]
+    cells = []
     for row in rows:
         name, photos, sigma, method, psnr, ssim, usual = astuple(row)
         cells.append(
             (name, f"{photos}", f"{sigma:g}", method, f"{psnr:.2f}", f"{ssim:.4f}", f"{usual:.2f}")
         )
-    number = [False, True, True, False, True, True, True]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
-    rule = ["-" * (w - 1) + ":" if n else "-" * w for w, n in zip(widths, number, strict=True)]
-    lines = [
-        [c.rjust(w) if n else c.ljust(w) for c, w, n in zip(line, widths, number, strict=True)]
-        for line in cells
-    ]
-    return "".join("| " + " | ".join(line) + " |\n" for line in [lines[0], rule, *lines[1:]])
+    return markdown_table(names, cells, [False, True, True, False, True, True, True])
 
 
 def caption(task: str, seed: int) -> str:

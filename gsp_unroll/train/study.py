@@ -1,0 +1,211 @@
+"""The command `python -m gsp_unroll.train.study`: trainings that differ in a few values, and a
+table of what they reach."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from .._checks import mistake
+from .._files import written_whole
+from .._tables import markdown_table
+from .plan import Plan
+
+TABLE = "table.md"
+EXAMPLE = '{"common": {"network": "mosaic", "task": "demosaic", "steps": 2000}, "arms": {"a": {}}}'
+
+
+@dataclass(frozen=True)
+class Study:
+    """Plans that share most of their values.
+
+    Args:
+        common: values of every plan, by the names of `Plan`.
+        arms: by name, the values of a plan that are not the common ones; `arguments` are added to
+            the common ones, one by one.
+        seeds: each arm is trained once with each.
+
+    Raises:
+        ValueError: no arm, no seed; a name that cannot be one of a folder; values that make no
+            plan.
+
+    Example:
+        >>> from gsp_unroll.train.study import Study
+        >>> common = {"network": "mosaic", "task": "demosaic", "steps": 100}
+        >>> study = Study(common, {"GTV": {}, "GLR": {"arguments": {"prior": "glr"}}})
+        >>> list(study.plans)
+        ['GTV-0', 'GLR-0']
+    """
+
+    common: dict[str, Any]
+    arms: dict[str, dict[str, Any]]
+    seeds: Sequence[int] = (0,)
+
+    def __post_init__(self) -> None:
+        if not self.arms or not self.seeds:
+            raise mistake("a study without arms or without seeds", "one at least", f"See {EXAMPLE}")
+        for name in self.arms:
+            if not name or name != Path(name).name:
+                raise mistake(
+                    f"an arm {name!r}", "a name that a folder can have", "Leave the slashes out."
+                )
+        known = {field.name for field in fields(Plan)} - {"seed"}
+        for values in (self.common, *self.arms.values()):
+            if unknown := set(values) - known:
+                raise mistake(
+                    f"values named {', '.join(sorted(unknown))}",
+                    "those of Plan but the seed: " + ", ".join(sorted(known)),
+                    "Correct the names; seeds stand beside the arms.",
+                )
+        self.plans  # noqa: B018 - wrong values show here
+
+    @property
+    def plans(self) -> dict[str, Plan]:
+        """What is trained, by the name of its folder."""
+        return {f"{arm}-{seed}": self._plan(arm, seed) for arm in self.arms for seed in self.seeds}
+
+    def _plan(self, arm: str, seed: int) -> Plan:
+        changes = self.arms[arm]
+        arguments = self.common.get("arguments", {}) | changes.get("arguments", {})
+        values = self.common | changes | {"arguments": arguments, "seed": seed}
+        try:
+            return Plan(**values)
+        except TypeError as error:  # a value that is missing
+            raise mistake(f"an arm {arm!r} ({error})", "a whole plan", f"See {EXAMPLE}") from error
+
+    @classmethod
+    def read(cls, path: Path) -> Study:
+        """The study in a JSON file.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: a file that holds something else.
+        """
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise mistake(
+                f"{path} ({error})", "a JSON object such as " + EXAMPLE, "Correct the file."
+            ) from error
+
+
+def run_study(
+    study: Study,
+    photos: Sequence[np.ndarray],
+    held_out: Sequence[np.ndarray],
+    folder: Path,
+    until: Callable[[], bool] = lambda: False,
+) -> str:
+    """Trains every arm, one after the other, and returns the table of those that are done.
+
+    Each training has a folder of its own, so a study that was stopped goes on where it was, and
+    arms can be added later.
+
+    Args:
+        study: what to compare.
+        photos: to learn from, the same for all.
+        held_out: to compare on, the same for all.
+        folder: takes a folder for each training, and the table.
+        until: see `Training.run`.
+
+    Raises:
+        ValueError: as `Training`.
+    """
+    from .loop import Training
+
+    for name, plan in study.plans.items():
+        training = Training(plan, photos, held_out, folder / name)
+        if training.step < plan.steps:
+            training.run(until=until, validate_steps=plan.steps)
+        if training.step < plan.steps:
+            break
+        table = study_table(study, folder)
+        with written_whole(folder / TABLE) as beside:
+            beside.write_text(table, encoding="utf-8")
+    return study_table(study, folder)
+
+
+def study_table(study: Study, folder: Path) -> str:
+    """What the arms that are done have reached on what was held out, in Markdown.
+
+    Args:
+        study: what was compared.
+        folder: of `run_study`.
+    """
+    from ..models.named import NETWORKS
+    from .log import read_log
+
+    rows = []
+    for arm in study.arms:
+        plan = study.plans[f"{arm}-{study.seeds[0]}"]
+        ends: list[dict[str, Any]] = [{} for _ in study.seeds]  # what each logged at its last step
+        for seed, end in zip(study.seeds, ends, strict=True):
+            for line in read_log(folder / f"{arm}-{seed}" / "log.jsonl"):
+                if line["step"] == plan.steps:
+                    end |= line
+        ends = [end for end in ends if "psnr" in end]
+        if not ends:
+            continue
+        psnr, pooled, seconds = (
+            [end[k] for end in ends] for k in ("psnr", "psnr_pooled", "seconds")
+        )
+        parameters = NETWORKS[plan.network](**plan.arguments).parameters()
+        rows.append(
+            (
+                arm,
+                f"{sum(p.numel() for p in parameters):,}".replace(",", " "),
+                f"{len(ends)}",
+                f"{fmean(psnr):.2f}",
+                f"{max(psnr) - min(psnr):.2f}",
+                f"{fmean(pooled):.2f}",
+                f"{fmean(seconds) / plan.steps:.2f}",
+            )
+        )
+    names = "arm", "parameters", "seeds", "PSNR", "spread", "PSNR (pooled)", "s / step"
+    return markdown_table(names, rows, [False, *[True] * 6])
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Options of the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gsp_unroll.train.study",
+        description="Train networks that differ in a few values, and compare them on photographs "
+        "that were held out. The same command goes on with a study that was interrupted.",
+    )
+    parser.add_argument("study", type=Path, help=f"JSON file such as {EXAMPLE}")
+    parser.add_argument("--photos", nargs="+", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--hours", type=float, help="stop after so long; the next call goes on")
+    return parser.parse_args(arguments)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Reads the photographs, trains and prints the table."""
+    begin = time.monotonic()
+    from .crops import read_all, split_photos
+    from .loop import rehearse
+
+    try:
+        study = Study.read(options.study)
+        for plan in study.plans.values():
+            rehearse(plan)
+        # one split for all, whatever the seed of a training
+        learn, held = split_photos(options.photos, next(iter(study.plans.values())).holdout)
+        photos = list(read_all(learn)), list(read_all(held))
+        end = float("inf") if options.hours is None else begin + 3600 * options.hours
+        table = run_study(study, *photos, options.out, until=lambda: time.monotonic() > end)
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(f"{error}") from error
+    print(table)
+
+
+if __name__ == "__main__":
+    main(parse())
