@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -133,8 +134,13 @@ class Crops:
         crop = np.rot90(crop, turn % 4)
         return np.fliplr(crop) if turn >= 4 else crop
 
+    @cached_property
+    def _areas(self) -> np.ndarray:
+        """Pixels of the photographs up to each."""
+        return np.cumsum([p.shape[0] * p.shape[1] for p in self.photos])
+
     def _cut(self, draw: np.random.Generator) -> np.ndarray:
-        area = np.cumsum([p.shape[0] * p.shape[1] for p in self.photos])
+        area = self._areas
         photo = self.photos[int(np.searchsorted(area, draw.integers(area[-1]), side="right"))]
         top, left = (int(draw.integers(n - self.size + 1)) for n in photo.shape[:2])
         return photo[top : top + self.size, left : left + self.size]
