@@ -187,8 +187,7 @@ class Training:
         truth = self.task.truth(self.crops.batch(numbers).to(self.accelerator.device))
         for group in self.optimizer.param_groups:
             group["lr"] = plan.rate_at(self.step)
-        with self.accelerator.autocast():
-            x = self.network(self._observed(truth, shape, numbers), shape)
+        x = self.network(self._observed(truth, shape, numbers), shape)  # under autocast if asked
         loss = LOSSES[plan.loss](x, truth)
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
