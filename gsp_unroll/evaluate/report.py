@@ -33,13 +33,17 @@ CAPTION = (
 )
 
 
-def check_vacant(folder: Path) -> None:
+def check_vacant(folder: Path, files: Sequence[str] = FILES) -> None:
     """No results in the folder yet.
+
+    Args:
+        folder: where they are to go.
+        files: what they are called.
 
     Raises:
         ValueError: there are.
     """
-    taken = [name for name in FILES if (folder / name).exists()]
+    taken = [name for name in files if (folder / name).exists()]
     if taken:
         raise mistake(
             f"--out {folder}, which already holds {', '.join(taken)}",

@@ -10,6 +10,7 @@ from .lattices import grid_graph, path_graph
 from .points import knn_graph, radius_graph
 from .product import product_graph
 from .reciprocal import safe_reciprocal, safe_reciprocal_root
+from .statistics import connectivity, effective_neighbors, roughness
 from .systems import Systems
 from .topology import Topology
 
@@ -21,6 +22,8 @@ __all__ = [
     "Normalization",
     "Systems",
     "Topology",
+    "connectivity",
+    "effective_neighbors",
     "from_edge_index",
     "from_pyg",
     "grid_graph",
@@ -29,6 +32,7 @@ __all__ = [
     "path_graph",
     "product_graph",
     "radius_graph",
+    "roughness",
     "safe_reciprocal",
     "safe_reciprocal_root",
     "to_edge_list",
