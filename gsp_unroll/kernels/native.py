@@ -62,10 +62,13 @@ class Operand(Structure):
     def of(cls, x: Tensor, batch: torch.Size) -> Operand:
         """`x` `(*batch, nodes, channels)` broadcast over `batch` without a copy; valid as long as
         `x` lives."""
+        if x._is_zerotensor():  # a derivative that autograd knows to be zero: it has no memory
+            x = torch.zeros(x.shape, dtype=x.dtype)
         x = x.expand(*batch, *x.shape[-2:])
         start = plane_starts(batch, x.stride()[:-2])
         made = cls(x.data_ptr(), start.data_ptr(), x.stride(-2), x.stride(-1))
-        made.starts = start  # C reads it, and the cache below may let go of it: keep what is made
+        # C reads both; the cache below may let go of the starts, and nobody else holds the zeros
+        made.tensor, made.starts = x, start
         return made
 
 

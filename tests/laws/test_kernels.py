@@ -593,3 +593,13 @@ def test_libraries_newer_than_their_sources_are_kept(monkeypatch, tmp_path):
     os.utime(tmp_path / "src" / "a.cpp", (later, later))
     compile.compile_libraries()
     assert compiled
+
+
+@pytest.mark.parametrize("topology", [grid_graph((4, 5)), knn_graph(torch.rand(12, 2), 3)])
+def test_a_derivative_that_is_known_to_be_zero_has_no_memory(topology):
+    # autograd makes such a tensor in the second derivative of a magnitude
+    w, n = torch.rand(topology.num_edges), topology.num_nodes
+    nothing = torch._efficientzerotensor((n, 2))
+    assert nothing.data_ptr() == 0
+    assert not topology.laplacian(topology.mask_edges(w), nothing).any()
+    assert not topology.edge_energy(torch.rand(n, 2), nothing).any()
