@@ -62,13 +62,16 @@ if TYPE_CHECKING:
         Identity as Identity,
         Incidence as Incidence,
         Laplacian as Laplacian,
+        LaplacianPower as LaplacianPower,
         LinearOperator as LinearOperator,
         MatrixFree as MatrixFree,
         SamplingMask as SamplingMask,
         Selection as Selection,
+        Stack as Stack,
     )
     from .problems import (
         GLR as GLR,
+        GTF as GTF,
         GTV as GTV,
         DataTerm as DataTerm,
         GraphPrior as GraphPrior,
@@ -76,6 +79,7 @@ if TYPE_CHECKING:
         LeastSquares as LeastSquares,
         Prior as Prior,
         Problem as Problem,
+        SumPrior as SumPrior,
         VectorGTV as VectorGTV,
         start as start,
     )
@@ -91,10 +95,12 @@ if TYPE_CHECKING:
         BoundedMomentum as BoundedMomentum,
         ConvergedSolve as ConvergedSolve,
         GLRUnroll as GLRUnroll,
+        GTFUnroll as GTFUnroll,
         GTVLinearProgramUnroll as GTVLinearProgramUnroll,
         GTVUnroll as GTVUnroll,
         GuardedCG as GuardedCG,
         HeavyBall as HeavyBall,
+        SumUnroll as SumUnroll,
         VectorGTVUnroll as VectorGTVUnroll,
     )
 
@@ -106,15 +112,16 @@ _HOME = {
     "kernels": "backend show_backends",
     "operators": (
         "Adjacency BayerMosaic Blur ColorMosaic Diagonal Downsample Gradient Identity Incidence "
-        "Laplacian LinearOperator MatrixFree SamplingMask Selection"
+        "Laplacian LaplacianPower LinearOperator MatrixFree SamplingMask Selection Stack"
     ),
     "problems": (
-        "GLR GTV DataTerm GraphPrior Interpolation LeastSquares Prior Problem VectorGTV start"
+        "GLR GTF GTV DataTerm GraphPrior Interpolation LeastSquares Prior Problem SumPrior "
+        "VectorGTV start"
     ),
     "solvers": "ADMM ConjugateGradient DampedJacobi Solution Status",
     "unroll": (
-        "ADMMUnroll BoundedMomentum ConvergedSolve GLRUnroll GTVLinearProgramUnroll GTVUnroll "
-        "GuardedCG HeavyBall VectorGTVUnroll"
+        "ADMMUnroll BoundedMomentum ConvergedSolve GLRUnroll GTFUnroll GTVLinearProgramUnroll "
+        "GTVUnroll GuardedCG HeavyBall SumUnroll VectorGTVUnroll"
     ),
     "learners": "DotProductLearner GraphLearner MahalanobisLearner",
     "features": (

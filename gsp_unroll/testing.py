@@ -30,7 +30,7 @@ from .graph import EdgeList, Graph, Topology
 from .graph.convert import to_edge_list
 from .learners import GraphLearner
 from .operators import LinearOperator
-from .problems import GraphPrior, Prior
+from .problems import Prior
 
 __all__ = [
     "LawBroken",
@@ -274,8 +274,7 @@ def check_prox(
         prior: the prior.
         z: an analysis, `(edges, channels)`.
         step: $s$, above 0.
-        metric: $W$ as numbers that broadcast against `z`; by default the edge weights of a
-            `GraphPrior`, and ones for any other prior.
+        metric: $W$ as numbers that broadcast against `z`; by default that of the prior.
 
     Raises:
         LawBroken: a direction along which the objective falls.
@@ -289,7 +288,7 @@ def check_prox(
     """
     check_positive(step, "step")
     if metric is None:
-        metric = prior.w if isinstance(prior, GraphPrior) else torch.ones_like(z)
+        metric = prior.weigh(torch.ones_like(z))
     v = prior.prox(z, step)
     _same_shape(f"prox(z) looks like z for {_name(prior)}", v.shape, z.shape)
     if not z.numel():

@@ -8,14 +8,16 @@ import torch
 from gsp_unroll.graph import Graph, grid_graph, knn_graph
 from gsp_unroll.learners import MahalanobisLearner
 from gsp_unroll.operators import SamplingMask
-from gsp_unroll.problems import DataTerm, Interpolation, LeastSquares
+from gsp_unroll.problems import GLR, GTV, DataTerm, Interpolation, LeastSquares, VectorGTV
 from gsp_unroll.unroll import (
     BoundedMomentum,
     GLRUnroll,
+    GTFUnroll,
     GTVLinearProgramUnroll,
     GTVUnroll,
     GuardedCG,
     HeavyBall,
+    SumUnroll,
     VectorGTVUnroll,
 )
 
@@ -78,6 +80,22 @@ LAYERS = {
     ),
     "vector GTV, soft": Case(
         lambda h: VectorGTVUnroll(T, K, heads=h, rho=0.8), LeastSquares, couples_channels=True
+    ),
+    "GTF, hard": Case(lambda h: GTFUnroll(T, K, heads=h), Interpolation),
+    "GTF of order 2, soft": Case(
+        lambda h: GTFUnroll(T, K, order=2, heads=h, lam=0.1, rho=0.8), LeastSquares
+    ),
+    "GTF, guarded CG": Case(
+        lambda h: GTFUnroll(T, K, heads=h, rho=0.8, solver=GuardedCG), LeastSquares
+    ),
+    "GTV + GLR, hard": Case(lambda h: SumUnroll([GTV, GLR], T, K, heads=h), Interpolation),
+    "GTV + GLR, soft": Case(
+        lambda h: SumUnroll([GTV, GLR], T, K, heads=h, lam=[0.03, 0.4], rho=0.8), LeastSquares
+    ),
+    "GTV + vector GTV, soft": Case(
+        lambda h: SumUnroll([GTV, VectorGTV], T, K, heads=h, rho=0.8),
+        LeastSquares,
+        couples_channels=True,
     ),
     "linear program": Case(
         lambda h: GTVLinearProgramUnroll(T, K, heads=h), Interpolation, dead=T, row_weights=True

@@ -14,10 +14,12 @@ from gsp_unroll.operators import (
     Identity,
     Incidence,
     Laplacian,
+    LaplacianPower,
     MatrixFree,
     SamplingMask,
+    Stack,
 )
-from gsp_unroll.problems import GLR, GTV, Interpolation, LeastSquares, VectorGTV
+from gsp_unroll.problems import GLR, GTF, GTV, Interpolation, LeastSquares, VectorGTV
 from tests.registries import cloud, edges
 
 IMAGE = grid_graph((3, 4))
@@ -52,6 +54,11 @@ def bools(*shape, seed=0):
 
 def weighted(topology, *batch, dtype=torch.float64):
     return Graph(topology, numbers(*batch, topology.num_edges, dtype=dtype, seed=1))
+
+
+def squared(graph):
+    """A second graph on the same edges."""
+    return Graph.unchecked(graph.topology, graph.weight**2)
 
 
 def matrix(dtype, rows=3, columns=5, on_channels=False):
@@ -89,6 +96,16 @@ OPERATORS = {
     "laplacian sym": lambda t: (Laplacian(weighted(SCATTERED, dtype=t), "sym"), (9, 2)),
     "laplacian sym per head": lambda t: (Laplacian(weighted(IMAGE, 2, dtype=t), "sym"), (2, 12, 2)),
     "laplacian rw": lambda t: (Laplacian(weighted(SCATTERED, dtype=t), "rw"), (9, 2)),
+    "laplacian squared": lambda t: (LaplacianPower(weighted(IMAGE, dtype=t), 2), (12, 2)),
+    "laplacian cubed, of a batch": lambda t: (LaplacianPower(weighted(BATCH, dtype=t), 3), (7, 2)),
+    "laplacian squared, of a directed graph": lambda t: (
+        LaplacianPower(weighted(BOTH, dtype=t), 2),
+        (12, 2),
+    ),
+    "laplacian to the fourth, per head": lambda t: (
+        LaplacianPower(weighted(POINTS, 2, dtype=t), 4),
+        (2, 7, 2),
+    ),
     "adjacency": lambda t: (Adjacency(weighted(IMAGE, dtype=t)), (12, 2)),
     "adjacency of a directed graph": lambda t: (Adjacency(weighted(CAUSAL, dtype=t)), (6, 2)),
     "sampling mask": lambda t: (SamplingMask(bools(5, 1).squeeze(-1)), (5, 2)),
@@ -142,6 +159,18 @@ OPERATORS = {
         SamplingMask(bools(12, 1)) + Laplacian(weighted(IMAGE, 2, dtype=t)).scaled(0.3),
         (2, 12, 2),
     ),
+    "stack": lambda t: (
+        Stack((Gradient(IMAGE), Identity(), Incidence(weighted(IMAGE, dtype=t)))),
+        (12, 2),
+    ),
+    "stack with heads": lambda t: (
+        Stack((Gradient(POINTS), Incidence(weighted(POINTS, 2, dtype=t)))),
+        (2, 7, 2),
+    ),
+    "gram of a stack": lambda t: (
+        Stack((Incidence(weighted(IMAGE, dtype=t)), SamplingMask(bools(12, 1)))).gram,
+        (12, 2),
+    ),
     "scaled": lambda t: (Laplacian(weighted(IMAGE, dtype=t)).scaled(2.5), (12, 2)),
     "scaled per head": lambda t: (
         Laplacian(weighted(IMAGE, dtype=t)).scaled(numbers(2, 1, 1, dtype=t)),
@@ -184,6 +213,7 @@ GRAPH_OPERATORS = {
     "laplacian": Laplacian,
     "laplacian sym": lambda graph: Laplacian(graph, "sym"),
     "laplacian rw": lambda graph: Laplacian(graph, "rw"),
+    "laplacian cubed": lambda graph: LaplacianPower(graph, 3),
     "adjacency": Adjacency,
 }
 
@@ -194,6 +224,16 @@ PRIORS = {
     "vector GTV": lambda graph: VectorGTV(graph, 0.3),
     "GLR": lambda graph: GLR(graph, 0.7),
     "GLR sym": lambda graph: GLR(graph, 0.7, "sym"),
+    "GTF of order 0": lambda graph: GTF(graph, 0.3, 0),
+    "GTF of order 1": lambda graph: GTF(graph, 0.3, 1),
+    "GTF of order 2": lambda graph: GTF(graph, 0.3, 2),
+    "GTF of order 3": lambda graph: GTF(graph, 0.3, 3),
+    "GTV + GTF": lambda graph: GTV(graph, 0.3) + GTF(graph, 0.2, 1) + GTF(graph, 0.1, 2),
+    "GTV + GLR": lambda graph: GTV(graph, 0.3) + GLR(graph, 0.7),
+    "GLR + GLR": lambda graph: GLR(graph, 0.7) + GLR(squared(graph), 0.2),
+    "GTV + vector GTV + GLR": lambda graph: (
+        GTV(graph, 0.3) + VectorGTV(squared(graph), 0.2) + GLR(graph, 0.1)
+    ),
 }
 
 # ---- data terms: name -> a function of (operator, observation) ------------------------------

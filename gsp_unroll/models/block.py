@@ -279,7 +279,8 @@ def reach_of_solve(learner: GraphLearner, solver: nn.Module, radius: int) -> Rea
 
 
 def num_products(solver: nn.Module) -> int:
-    """Products with the Laplacian, one after another, in an unrolled solver.
+    """Products with the Laplacian, one after another, in an unrolled solver; a product with a
+    matrix that spans several edges counts as so many.
 
     The right-hand side of an ADMM iteration takes one gradient and one divergence, no further than
     the product that makes the first residual: an iteration of `cg_steps` reaches that many edges.
@@ -288,7 +289,8 @@ def num_products(solver: nn.Module) -> int:
         ValueError: a solve whose steps depend on inner products, or of another kind.
     """
     solves = getattr(solver, "linear_solves", None) or [getattr(solver, "linear_solve", None)]
-    if any(not hasattr(solve, "coefficients") for solve in solves):
+    hops: int | None = getattr(solver, "hops", 1)
+    if hops is None or any(not hasattr(solve, "coefficients") for solve in solves):
         raise mistake(
             f"a {type(solver).__name__} as solver",
             "an unrolled solver whose number of products is known",
@@ -300,4 +302,5 @@ def num_products(solver: nn.Module) -> int:
             "coefficients that are the same for every crop",
             "Use BoundedMomentum, the default, or HeavyBall as its linear solve.",
         )
-    return sum(solve.cg_steps for solve in solves)
+    steps: int = sum(solve.cg_steps for solve in solves)
+    return hops * steps

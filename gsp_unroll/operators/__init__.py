@@ -14,7 +14,9 @@ from .base import (
 from .blur import Blur
 from .elementary import Diagonal, Identity, MatrixFree
 from .graph import Adjacency, Gradient, Incidence, Laplacian
+from .powers import LaplacianPower
 from .sampling import BayerMosaic, ColorMosaic, Downsample, SamplingMask
+from .stack import Stack, stacked
 
 __all__ = [
     "Adjacency",
@@ -30,6 +32,7 @@ __all__ = [
     "Identity",
     "Incidence",
     "Laplacian",
+    "LaplacianPower",
     "LinearOperator",
     "MatrixFree",
     "SamplingMask",
@@ -37,5 +40,7 @@ __all__ = [
     "Selection",
     "SelfAdjoint",
     "Split",
+    "Stack",
     "Sum",
+    "stacked",
 ]

@@ -288,7 +288,7 @@ class Sum(LinearOperator):
         a, b = self.A.split(), self.B.split()
         if a is None or b is None or a.fixed is not None or b.fixed is not None:
             return None
-        if a.graph is not None and b.graph is not None:
+        if a.graph is not None and b.graph is not None and a.graph is not b.graph:
             return None
         return Split(a.h + b.h, a.rho + b.rho, a.graph or b.graph)
 

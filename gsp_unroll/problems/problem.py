@@ -10,7 +10,7 @@ from .._checks import check_same_kind, check_signal, mistake
 from .._typing import EdgeSignal, PerSystem, Signal
 from ..operators import LinearOperator
 from .data_terms import DataTerm
-from .priors import GLR, Prior
+from .priors import Prior, SumPrior
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +19,7 @@ class Problem:
 
     Args:
         data: `LeastSquares` or `Interpolation`.
-        prior: `GLR`, `GTV`, `VectorGTV`, or one of your own.
+        prior: `GLR`, `GTV`, ..., one of your own, or a sum of some.
 
     Raises:
         ValueError: data and prior that live on different numbers of nodes, devices or dtypes.
@@ -50,23 +50,25 @@ class Problem:
                 "the same nodes",
                 "Build the graph and the forward operator for one signal.",
             )
-        graph = getattr(self.prior, "graph", None)
-        if graph is not None:
-            check_same_kind(self.data.y, graph.weight, "the observation", "the edge weights")
+        for part in self.prior.parts if isinstance(self.prior, SumPrior) else (self.prior,):
+            graph = getattr(part, "graph", None)
+            if graph is not None:
+                check_same_kind(self.data.y, graph.weight, "the observation", "the edge weights")
 
     def system(self) -> tuple[LinearOperator, Signal]:
         """$(A, b)$ with $Ax=b$ at the minimiser: `ConjugateGradient().solve(*problem.system())`.
 
         Raises:
-            ValueError: a prior other than `GLR`, for which no linear system has the minimiser.
+            ValueError: a prior that is not quadratic, for which no linear system has the minimiser.
         """
-        if not isinstance(self.prior, GLR):
+        Q = self.prior.Q
+        if Q is None:
             raise mistake(
                 f"a problem with the prior {type(self.prior).__name__}",
-                "GLR, the quadratic prior: only then is the minimiser that of a linear system",
+                "a quadratic prior such as GLR: only then is the minimiser that of a linear system",
                 "Use ADMM().solve(problem).",
             )
-        return self.data.system(self.prior.Q)
+        return self.data.system(Q)
 
     def objective(self, x: Signal) -> PerSystem:
         """The value of the problem at `x`, one number per independent system.
@@ -83,26 +85,41 @@ class Problem:
 
         `x` must be feasible. For the candidates see `lower_bound`.
         """
-        objective, bound = self.objective(x), self.lower_bound(*candidates)
+        objective, bound = self.objective(x), self.lower_bound(*candidates, at=x)
         return torch.full_like(objective, torch.nan) if bound is None else objective - bound
 
-    def lower_bound(self, *candidates: EdgeSignal) -> PerSystem | None:
+    def lower_bound(self, *candidates: EdgeSignal, at: Signal | None = None) -> PerSystem | None:
         r"""The best lower bound of the optimum that the candidates give; None where none is known.
 
         Each candidate $p$ is first scaled into the dual ball of $g$; with $v=K^\top Wp$,
 
         $$\min_x\,\mathrm{data}(x)+g(Kx)\;\ge\;\min_x\,\mathrm{data}(x)+\langle v,x\rangle ,$$
 
-        and the right side is known in closed form, because a minimiser lies in the box of its
-        samples (see `DataTerm.lower_bound`).
+        and the right side is known in closed form where every value is observed, or because a
+        minimiser lies in the box of its samples (see `DataTerm.lower_bound`). A quadratic form
+        $\tfrac12x^\top Qx$ beside $g$ lies above its tangent at any $\bar x$, so it adds $Q\bar x$
+        to $v$ and $-\tfrac12\bar x^\top Q\bar x$ to the bound.
+
+        Args:
+            candidates: edge signals, one for every term of $g$; near $\rho u$ of ADMM.
+            at: $\bar x$, the nearer to the minimiser the better; zero by default.
         """
-        if not self.prior.has_dual_bound:
+        prior, Q = self.prior, self.prior.quadratic
+        if not (prior.has_dual_bound or (prior.is_norm and self._all_observed())):
             return None
         bounds = []
         for p in candidates:
-            in_ball = p - self.prior.prox(p, 1.0)  # Moreau: what the prox leaves out
-            bound = self.data.lower_bound(self.prior.pull_back(in_ball), self.prior.systems)
+            v = prior.pull_back(p - prior.prox(p, 1.0))  # Moreau: what the prox leaves out
+            below: PerSystem | float = 0.0
+            if Q is not None and at is not None:
+                slope = Q(at)
+                v, below = v + slope, 0.5 * prior.systems.inner(at, slope)
+            bound = self.data.lower_bound(v, prior.systems)
             if bound is None:
                 return None
-            bounds.append(bound)
+            bounds.append(bound - below)
         return torch.stack(torch.broadcast_tensors(*bounds)).amax(0) if bounds else None
+
+    def _all_observed(self) -> bool:
+        mask = self.data.observed
+        return mask is not None and bool(mask.all())

@@ -24,7 +24,7 @@ from .._checks import (
 from .._typing import EdgeSignal, PerSystem, Signal
 from ..graph import Systems
 from ..operators import LinearOperator
-from ..problems import DataTerm, GraphPrior, Interpolation, Prior, Problem, start
+from ..problems import DataTerm, Interpolation, Prior, Problem, start
 from .conjugate_gradient import ConjugateGradient, preconditioner_name
 from .damped_jacobi import DampedJacobi
 from .fused import stepper
@@ -62,6 +62,8 @@ def admm_step(
 
     $$x\leftarrow\arg\min_x\;\mathrm{data}(x)+\tfrac\rho2\|Kx-z+u\|_W^2 .$$
 
+    A prior that keeps a quadratic form beside $g$ (see `SumPrior`) adds it to the last line.
+
     With $K=\mathrm{grad}$ and $W=\mathrm{diag}(w)$ the last line is $(H^\top H+\rho L)x=H^\top
     y+\rho\,\mathrm{div}(w(z-u))$, the Laplacian of the graph itself (a penalty per edge).
 
@@ -79,8 +81,15 @@ def admm_step(
         Kx = relaxation * Kx + (1 - relaxation) * z
     z = prior.prox(Kx + u, 1 / rho)
     u = u + Kx - z
-    x = linear_solve(*data.system(prior.normal.scaled(rho), rho * prior.pull_back(z - u)), x)
+    Q = quadratic_model(prior, rho)
+    x = linear_solve(*data.system(Q, rho * prior.pull_back(z - u)), x)
     return ADMMState(x, z, u)
+
+
+def quadratic_model(prior: Prior, rho: float | Tensor) -> LinearOperator:
+    r"""$\rho K^\top WK$, and the quadratic form that the prior keeps beside $g$, if any."""
+    Q = prior.normal.scaled(rho)
+    return Q if prior.quadratic is None else Q + prior.quadratic
 
 
 #: `(state, relaxation, step, steps) -> (state, z_old)`: the state `steps` steps after the first
@@ -180,8 +189,8 @@ class ADMM:
                 return report
 
     def _start(self, problem: Problem) -> Signal:
-        if isinstance(problem.prior, GraphPrior):
-            return start(problem.data, problem.prior.graph.topology)
+        if problem.prior.topology is not None:
+            return start(problem.data, problem.prior.topology)
         return torch.zeros_like(problem.data.backprojected)
 
     def _by_steps(self, problem: Problem, rho: float | Tensor) -> Run:
@@ -252,7 +261,7 @@ class ADMM:
         x, z, u = data.feasible(state.x), state.z, state.u
         misfit = prior.K(x) - z
         objective = problem.objective(x)
-        bound = problem.lower_bound(rho * u, rho * (misfit + u))
+        bound = problem.lower_bound(rho * u, rho * (misfit + u), at=x)
         gap = torch.full_like(objective, torch.nan) if bound is None else objective - bound
         systems = prior.systems
         primal = _norm_of(prior, misfit)
@@ -267,7 +276,9 @@ class ADMM:
             primal_residual=primal,
             dual_residual=dual,
             duality_gap=gap,
-            preconditioner=preconditioner_name(data.system(prior.normal)[0].diagonal()),
+            preconditioner=preconditioner_name(
+                data.system(quadratic_model(prior, rho))[0].diagonal()
+            ),
         )
 
     def _status(

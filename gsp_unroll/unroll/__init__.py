@@ -5,12 +5,15 @@ from .converged import ConvergedSolve
 from .glr import GLRUnroll
 from .linear_program import GTVLinearProgramUnroll, LPState
 from .linear_solve import BoundedMomentum, GuardedCG, HeavyBall, LearnedSolve, LinearSolveFactory
+from .sums import SumUnroll
+from .trend import GTFUnroll
 
 __all__ = [
     "ADMMUnroll",
     "BoundedMomentum",
     "ConvergedSolve",
     "GLRUnroll",
+    "GTFUnroll",
     "GTVLinearProgramUnroll",
     "GTVUnroll",
     "GuardedCG",
@@ -18,5 +21,6 @@ __all__ = [
     "LPState",
     "LearnedSolve",
     "LinearSolveFactory",
+    "SumUnroll",
     "VectorGTVUnroll",
 ]

@@ -49,6 +49,10 @@ class ADMMUnroll(nn.Module, ABC):
             that do not fit together.
     """
 
+    #: How many edges in a row a product with the linear system spans; None where that is not known,
+    #: and an image then cannot be restored tile by tile.
+    hops: int | None = 1
+
     def __init__(
         self,
         num_iterations: int = 5,

@@ -121,7 +121,7 @@ MISTAKES = {
     "a linear system of a prior that has none": (
         lambda: Problem(EVERYWHERE, GTV(GRAPH)).system(),
         "a problem with the prior GTV",
-        "GLR, the quadratic prior",
+        "a quadratic prior such as GLR",
         "Use ADMM",
     ),
     # ---- start

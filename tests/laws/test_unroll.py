@@ -505,11 +505,14 @@ TWO_PARTS = EdgeList(torch.tensor([[0, 1, 2, 5, 6], [1, 2, 0, 6, 7]]), 9)  # and
 def level(layer, graph, x):
     """The weighted sum over nodes 5, 6, 7 that no step can change: the null vector of the system
     there, seen through the diagonal that the solve is scaled by."""
-    if getattr(layer, "normalization", None) == "sym":
+    weight = torch.ones_like(graph.degree[..., : graph.num_nodes])
+    if isinstance(layer, ADMMUnroll):
+        system = layer.prior(graph, layer._lam(0)).normal
+        scaling = layer.linear_solves[0].scaling(system)
+        weight = weight if scaling is None else scaling.squeeze(-1)
+    elif getattr(layer, "normalization", None) == "sym":
         weight = graph.degree.sqrt()  # L_n has the diagonal 1 and the null vector D^1/2 1
-    elif has(layer, HeavyBall):
-        weight = torch.ones_like(graph.degree[..., : graph.num_nodes])
-    else:
+    elif not has(layer, HeavyBall):
         squared = isinstance(layer, GTVLinearProgramUnroll)
         w = graph.weight**2 if squared else graph.weight
         weight = graph.topology.incident_sum(w.unsqueeze(-1)).squeeze(-1)
