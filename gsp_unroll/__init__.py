@@ -68,12 +68,14 @@ if TYPE_CHECKING:
         SamplingMask as SamplingMask,
         Selection as Selection,
         Stack as Stack,
+        gershgorin_bound as gershgorin_bound,
     )
     from .problems import (
         GLR as GLR,
         GTF as GTF,
         GTV as GTV,
         DataTerm as DataTerm,
+        FirmGTV as FirmGTV,
         GraphPrior as GraphPrior,
         Interpolation as Interpolation,
         LeastSquares as LeastSquares,
@@ -94,6 +96,7 @@ if TYPE_CHECKING:
         ADMMUnroll as ADMMUnroll,
         BoundedMomentum as BoundedMomentum,
         ConvergedSolve as ConvergedSolve,
+        FirmGTVUnroll as FirmGTVUnroll,
         GLRUnroll as GLRUnroll,
         GTFUnroll as GTFUnroll,
         GTVLinearProgramUnroll as GTVLinearProgramUnroll,
@@ -112,16 +115,17 @@ _HOME = {
     "kernels": "backend show_backends",
     "operators": (
         "Adjacency BayerMosaic Blur ColorMosaic Diagonal Downsample Gradient Identity Incidence "
-        "Laplacian LaplacianPower LinearOperator MatrixFree SamplingMask Selection Stack"
+        "Laplacian LaplacianPower LinearOperator MatrixFree SamplingMask Selection Stack "
+        "gershgorin_bound"
     ),
     "problems": (
-        "GLR GTF GTV DataTerm GraphPrior Interpolation LeastSquares Prior Problem SumPrior "
+        "GLR GTF GTV DataTerm FirmGTV GraphPrior Interpolation LeastSquares Prior Problem SumPrior "
         "VectorGTV start"
     ),
     "solvers": "ADMM ConjugateGradient DampedJacobi Solution Status",
     "unroll": (
-        "ADMMUnroll BoundedMomentum ConvergedSolve GLRUnroll GTFUnroll GTVLinearProgramUnroll "
-        "GTVUnroll GuardedCG HeavyBall SumUnroll VectorGTVUnroll"
+        "ADMMUnroll BoundedMomentum ConvergedSolve FirmGTVUnroll GLRUnroll GTFUnroll "
+        "GTVLinearProgramUnroll GTVUnroll GuardedCG HeavyBall SumUnroll VectorGTVUnroll"
     ),
     "learners": "DotProductLearner GraphLearner MahalanobisLearner",
     "features": (

@@ -267,6 +267,9 @@ def check_prox(
 
     $$g(v+d)\;\ge\;g(v)+\tfrac1s\langle z-v,d\rangle_W .$$
 
+    For a $g$ of weak convexity $\omega$ it may be less by $\tfrac\omega2\|d\|_W^2$, or by
+    $\tfrac1{2s}\|d\|_W^2$ if that is less.
+
     It is tried along every axis, towards zero, towards $z$ and along random directions, forwards
     and backwards, at lengths from 1 to 1e-6 of the size of $z$.
 
@@ -295,7 +298,8 @@ def check_prox(
         return
     d = torch.cat(list(_directions(v, z)))
     before, after = prior.penalty(v), prior.penalty(v + d)
-    slope = metric * (z - v) * d / step
+    curved = torch.as_tensor(prior.weak_convexity).clamp(max=1 / step)
+    slope = metric * ((z - v) / step - 0.5 * curved * d) * d
     # term by term before the sum: what a direction leaves alone adds no rounding
     rise = (after - before).flatten(1).sum(1) - slope.flatten(1).sum(1)
     touched = metric * (z.abs() + v.abs()) * d.abs() / step

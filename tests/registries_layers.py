@@ -11,6 +11,7 @@ from gsp_unroll.operators import SamplingMask
 from gsp_unroll.problems import GLR, GTV, DataTerm, Interpolation, LeastSquares, VectorGTV
 from gsp_unroll.unroll import (
     BoundedMomentum,
+    FirmGTVUnroll,
     GLRUnroll,
     GTFUnroll,
     GTVLinearProgramUnroll,
@@ -88,6 +89,8 @@ LAYERS = {
     "GTF, guarded CG": Case(
         lambda h: GTFUnroll(T, K, heads=h, rho=0.8, solver=GuardedCG), LeastSquares
     ),
+    "firm GTV, hard": Case(lambda h: FirmGTVUnroll(T, K, heads=h), Interpolation),
+    "firm GTV, soft": Case(lambda h: FirmGTVUnroll(T, K, heads=h, knee=0.2, rho=0.8), LeastSquares),
     "GTV + GLR, hard": Case(lambda h: SumUnroll([GTV, GLR], T, K, heads=h), Interpolation),
     "GTV + GLR, soft": Case(
         lambda h: SumUnroll([GTV, GLR], T, K, heads=h, lam=[0.03, 0.4], rho=0.8), LeastSquares

@@ -19,7 +19,7 @@ from gsp_unroll.operators import (
     SamplingMask,
     Stack,
 )
-from gsp_unroll.problems import GLR, GTF, GTV, Interpolation, LeastSquares, VectorGTV
+from gsp_unroll.problems import GLR, GTF, GTV, FirmGTV, Interpolation, LeastSquares, VectorGTV
 from tests.registries import cloud, edges
 
 IMAGE = grid_graph((3, 4))
@@ -228,6 +228,8 @@ PRIORS = {
     "GTF of order 1": lambda graph: GTF(graph, 0.3, 1),
     "GTF of order 2": lambda graph: GTF(graph, 0.3, 2),
     "GTF of order 3": lambda graph: GTF(graph, 0.3, 3),
+    "firm GTV": lambda graph: FirmGTV(graph, 0.3, 2.0),
+    "firm GTV + GLR": lambda graph: FirmGTV(graph, 0.3, 2.0) + GLR(graph, 0.2),
     "GTV + GTF": lambda graph: GTV(graph, 0.3) + GTF(graph, 0.2, 1) + GTF(graph, 0.1, 2),
     "GTV + GLR": lambda graph: GTV(graph, 0.3) + GLR(graph, 0.7),
     "GLR + GLR": lambda graph: GLR(graph, 0.7) + GLR(squared(graph), 0.2),

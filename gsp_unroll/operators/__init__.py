@@ -12,6 +12,7 @@ from .base import (
     Sum,
 )
 from .blur import Blur
+from .bounds import gershgorin_bound
 from .elementary import Diagonal, Identity, MatrixFree
 from .graph import Adjacency, Gradient, Incidence, Laplacian
 from .powers import LaplacianPower
@@ -42,5 +43,6 @@ __all__ = [
     "Split",
     "Stack",
     "Sum",
+    "gershgorin_bound",
     "stacked",
 ]

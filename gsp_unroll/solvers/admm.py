@@ -165,7 +165,8 @@ class ADMM:
 
         Raises:
             ValueError: an observation or start that is not finite where it is read; a start on
-                other nodes, of another dtype or on another device.
+                other nodes, of another dtype or on another device; a penalty that is too low for a
+                prior that is not convex.
         """
         data, prior = problem.data, problem.prior
         if x0 is not None:
@@ -174,6 +175,13 @@ class ADMM:
         check_finite(data.backprojected, "observation")
         x0 = data.feasible(self._start(problem) if x0 is None else x0)
         check_finite(x0, "start")
+        if self.rho is not None and bool(torch.as_tensor(prior.weak_convexity >= self.rho).any()):
+            raise mistake(
+                f"rho={self.rho!r} for a {type(prior).__name__}",
+                "a penalty above the weak convexity of the prior, "
+                f"{float(torch.as_tensor(prior.weak_convexity).max()):g}",
+                "Raise rho to twice that, or leave it out.",
+            )
 
         rho = _penalty(problem) if self.rho is None else self.rho
         relaxation = _relaxation(problem) if self.relaxation is None else self.relaxation
@@ -317,9 +325,15 @@ def _penalty(problem: Problem) -> Tensor:
     nodes = problem.num_nodes / problem.prior.systems.num_graphs
     factor = 10 if isinstance(problem.data, Interpolation) else 4 * nodes**0.25
     rho = factor * problem.prior.strength / torch.where(usable, spread, 1)
-    return torch.where(usable & (rho > 0), rho, 1)
+    # a step is well-defined above the weak convexity of a prior, and well-behaved from twice that
+    return torch.where(usable & (rho > 0), rho, 1).maximum(
+        torch.as_tensor(2 * problem.prior.weak_convexity, dtype=rho.dtype, device=rho.device)
+    )
 
 
 def _relaxation(problem: Problem) -> float:
-    """The default over-relaxation: under a hard constraint more costs steps and saves none."""
-    return 1.0 if isinstance(problem.data, Interpolation) else 1.6
+    """The default over-relaxation: under a hard constraint more costs steps and saves none, and
+    without convexity nothing is known of it."""
+    omega = problem.prior.weak_convexity
+    convex = not isinstance(omega, Tensor) and omega == 0
+    return 1.6 if convex and not isinstance(problem.data, Interpolation) else 1.0

@@ -2,6 +2,7 @@
 
 from .admm import ADMMUnroll, GTVUnroll, VectorGTVUnroll
 from .converged import ConvergedSolve
+from .firm import FirmGTVUnroll
 from .glr import GLRUnroll
 from .linear_program import GTVLinearProgramUnroll, LPState
 from .linear_solve import BoundedMomentum, GuardedCG, HeavyBall, LearnedSolve, LinearSolveFactory
@@ -12,6 +13,7 @@ __all__ = [
     "ADMMUnroll",
     "BoundedMomentum",
     "ConvergedSolve",
+    "FirmGTVUnroll",
     "GLRUnroll",
     "GTFUnroll",
     "GTVLinearProgramUnroll",

@@ -14,6 +14,7 @@ from gsp_unroll.problems import (
     GLR,
     GTF,
     GTV,
+    FirmGTV,
     Interpolation,
     LeastSquares,
     Prior,
@@ -198,6 +199,30 @@ def test_the_gap_of_a_sum_is_valid_long_before_convergence():
         gaps.append(solution.duality_gap.item())
         assert gaps[-1] >= problem.objective(solution.x).item() - best - 1e-9
     assert gaps[-1] < 0.1 * gaps[0]
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES.values(), ids=TOPOLOGIES.keys())
+def test_a_convex_problem_with_a_prior_that_is_not_reaches_its_optimum(topology):
+    y, _ = scene(topology)
+    graph, lam = graph_on(topology), 0.2
+    prior = FirmGTV.convex(graph, lam)
+    k = prior.knee.item()
+    D, w = differences(graph)
+    # what the convex data term spares is given to the penalty, and both parts are convex
+    x = cp.Variable(y.shape)
+    spared = np.eye(len(y)) - (lam / k) * D.T @ (w[:, None] * D)
+    z = cp.abs(D @ x)
+    penalty = cp.sum(cp.multiply(w[:, None], z + cp.square(cp.pos(z - k)) / (2 * k)))
+    quadratic = sum(cp.quad_form(x[:, c], cp.psd_wrap(spared)) for c in range(2))
+    y_, rest = y.numpy(), 0.5 * (y**2).sum().item()
+    cost = 0.5 * quadratic - cp.sum(cp.multiply(y_, x)) + rest + lam * penalty
+    solved = cp.Problem(cp.Minimize(cost))
+    best = solved.solve(solver=cp.CLARABEL, **TIGHT)
+    problem = Problem(LeastSquares(Identity(), y), prior)
+    solution = ADMM(rtol=1e-9, max_steps=20000).solve(problem)
+    assert solution.status is Status.CONVERGED_WITHOUT_BOUND
+    assert abs(problem.objective(solution.x).sum().item() - best) < TOLERANCE * max(1, best)
+    assert (solution.x - torch.from_numpy(x.value)).abs().max() < 1e-3
 
 
 def test_a_sum_may_hold_a_prior_of_a_user():

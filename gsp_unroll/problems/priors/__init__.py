@@ -1,9 +1,10 @@
 """Smoothness priors: what a good signal looks like."""
 
 from .base import GraphPrior, Prior
+from .firm import FirmGTV
 from .laplacian import GLR, QuadraticPrior
 from .sums import SumPrior
-from .thresholds import group_soft_threshold, soft_threshold
+from .thresholds import firm_threshold, group_soft_threshold, soft_threshold
 from .trend import GTF
 from .variation import GTV, VectorGTV
 
@@ -11,11 +12,13 @@ __all__ = [
     "GLR",
     "GTF",
     "GTV",
+    "FirmGTV",
     "GraphPrior",
     "Prior",
     "QuadraticPrior",
     "SumPrior",
     "VectorGTV",
+    "firm_threshold",
     "group_soft_threshold",
     "soft_threshold",
 ]

@@ -35,3 +35,33 @@ def group_soft_threshold(z: Tensor, t: float | Tensor) -> Tensor:
     # the norm is only taken where it is above t: its derivative at 0 is never asked for
     norm = torch.where(outside, square, 1).sqrt()
     return torch.where(outside, 1 - t / norm, 0) * z
+
+
+def firm_threshold(z: Tensor, t: float | Tensor, knee: float | Tensor) -> Tensor:
+    r"""Zero up to `t`, the value itself beyond `knee`, and a line between:
+    $\mathrm{soft}(z,t)\,k/(k-t)$ for $|z|\le k$.
+
+    It is the minimiser of $t\,\varphi_k(v)+\tfrac12(v-z)^2$ with the penalty of `FirmGTV`,
+    $\varphi_k(v)=|v|-v^2/2k$ up to $k$ and $k/2$ beyond. For a knee at infinity it is the soft
+    threshold. For $k\le t$ no line is left: the minimiser jumps from 0 to $z$ at
+    $|z|=\sqrt{tk}$.
+
+    Args:
+        z: values.
+        t: threshold, at least 0; a number, or a tensor that broadcasts against `z`.
+        knee: $k$, above 0, likewise.
+
+    Source:
+        Gao and Bruce 1997.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.problems import firm_threshold
+        >>> firm_threshold(torch.tensor([-3.0, 0.5, 1.5, 2.0]), 1.0, 2.0)
+        tensor([-3.,  0.,  1.,  2.])
+    """
+    gap, product = (v if isinstance(v, Tensor) else z.new_full((), v) for v in (knee - t, knee * t))
+    line = gap > 0
+    # what the outer `where` drops is finite, so that its derivative is 0 and not NaN
+    inside = torch.where(line, soft_threshold(z, t) * (knee / torch.where(line, gap, 1)), 0)
+    return torch.where(z * z > torch.where(line, product + knee * gap, product), z, inside)
