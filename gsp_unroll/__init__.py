@@ -53,24 +53,29 @@ if TYPE_CHECKING:
     )
     from .operators import (
         Adjacency as Adjacency,
+        AxisGradient as AxisGradient,
         BayerMosaic as BayerMosaic,
         Blur as Blur,
         ColorMosaic as ColorMosaic,
         Diagonal as Diagonal,
         Downsample as Downsample,
         Gradient as Gradient,
+        GradientGraph as GradientGraph,
         Identity as Identity,
         Incidence as Incidence,
         Laplacian as Laplacian,
         LaplacianPower as LaplacianPower,
         LinearOperator as LinearOperator,
         MatrixFree as MatrixFree,
+        PlaneFit as PlaneFit,
         SamplingMask as SamplingMask,
         Selection as Selection,
         Stack as Stack,
         gershgorin_bound as gershgorin_bound,
     )
     from .problems import (
+        GGLR as GGLR,
+        GGTV as GGTV,
         GLR as GLR,
         GTF as GTF,
         GTV as GTV,
@@ -97,6 +102,8 @@ if TYPE_CHECKING:
         BoundedMomentum as BoundedMomentum,
         ConvergedSolve as ConvergedSolve,
         FirmGTVUnroll as FirmGTVUnroll,
+        GGLRUnroll as GGLRUnroll,
+        GGTVUnroll as GGTVUnroll,
         GLRUnroll as GLRUnroll,
         GTFUnroll as GTFUnroll,
         GTVLinearProgramUnroll as GTVLinearProgramUnroll,
@@ -114,18 +121,18 @@ _HOME = {
     ),
     "kernels": "backend show_backends",
     "operators": (
-        "Adjacency BayerMosaic Blur ColorMosaic Diagonal Downsample Gradient Identity Incidence "
-        "Laplacian LaplacianPower LinearOperator MatrixFree SamplingMask Selection Stack "
-        "gershgorin_bound"
+        "Adjacency AxisGradient BayerMosaic Blur ColorMosaic Diagonal Downsample Gradient "
+        "GradientGraph Identity Incidence Laplacian LaplacianPower LinearOperator MatrixFree "
+        "PlaneFit SamplingMask Selection Stack gershgorin_bound"
     ),
     "problems": (
-        "GLR GTF GTV DataTerm FirmGTV GraphPrior Interpolation LeastSquares Prior Problem SumPrior "
-        "VectorGTV start"
+        "GGLR GGTV GLR GTF GTV DataTerm FirmGTV GraphPrior Interpolation LeastSquares Prior "
+        "Problem SumPrior VectorGTV start"
     ),
     "solvers": "ADMM ConjugateGradient DampedJacobi Solution Status",
     "unroll": (
-        "ADMMUnroll BoundedMomentum ConvergedSolve FirmGTVUnroll GLRUnroll GTFUnroll "
-        "GTVLinearProgramUnroll GTVUnroll GuardedCG HeavyBall SumUnroll VectorGTVUnroll"
+        "ADMMUnroll BoundedMomentum ConvergedSolve FirmGTVUnroll GGLRUnroll GGTVUnroll GLRUnroll "
+        "GTFUnroll GTVLinearProgramUnroll GTVUnroll GuardedCG HeavyBall SumUnroll VectorGTVUnroll"
     ),
     "learners": "DotProductLearner GraphLearner MahalanobisLearner",
     "features": (

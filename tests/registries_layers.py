@@ -7,11 +7,13 @@ import torch
 
 from gsp_unroll.graph import Graph, grid_graph, knn_graph
 from gsp_unroll.learners import MahalanobisLearner
-from gsp_unroll.operators import SamplingMask
+from gsp_unroll.operators import GradientGraph, PlaneFit, SamplingMask
 from gsp_unroll.problems import GLR, GTV, DataTerm, Interpolation, LeastSquares, VectorGTV
 from gsp_unroll.unroll import (
     BoundedMomentum,
     FirmGTVUnroll,
+    GGLRUnroll,
+    GGTVUnroll,
     GLRUnroll,
     GTFUnroll,
     GTVLinearProgramUnroll,
@@ -25,6 +27,17 @@ from gsp_unroll.unroll import (
 T, K = 3, 4
 
 
+def plain(graph):
+    """The graph as it is."""
+    return graph
+
+
+def with_slopes(graph):
+    """The graph as one on slopes, its nodes in their order on a line."""
+    points = torch.arange(graph.num_nodes, dtype=graph.weight.dtype).unsqueeze(-1)
+    return GradientGraph.of(graph, PlaneFit(graph.topology, points))
+
+
 @dataclass(frozen=True)
 class Case:
     """A layer `build(heads)`, the data term it is made for, and what it is known to do."""
@@ -35,6 +48,8 @@ class Case:
     dead: int = 0
     couples_channels: bool = False
     row_weights: bool = False
+    #: Makes the graph that the layer is called with.
+    graph_of: Callable = plain
 
     def layer(self, heads=None, dtype=torch.float64, seed=0):
         """The layer with every parameter moved a little, so that no two heads or steps agree."""
@@ -48,7 +63,7 @@ class Case:
     def graph(self, topology, weight):
         """The graph that the layer is meant for, from weights on an undirected topology."""
         graph = Graph.unchecked(topology, topology.mask_edges(weight))
-        return graph.normalized("row") if self.row_weights else graph
+        return self.graph_of(graph.normalized("row") if self.row_weights else graph)
 
     def data(self, mask, y):
         return self.data_term(SamplingMask(mask), y)
@@ -88,6 +103,22 @@ LAYERS = {
     ),
     "GTF, guarded CG": Case(
         lambda h: GTFUnroll(T, K, heads=h, rho=0.8, solver=GuardedCG), LeastSquares
+    ),
+    "GGLR, hard": Case(lambda h: GGLRUnroll(K, heads=h), Interpolation, graph_of=with_slopes),
+    "GGLR, soft": Case(
+        lambda h: GGLRUnroll(K, heads=h, mu=0.7),
+        LeastSquares,
+        graph_of=with_slopes,
+    ),
+    "GGTV, hard": Case(
+        lambda h: GGTVUnroll(T, K, heads=h),
+        Interpolation,
+        graph_of=with_slopes,
+    ),
+    "GGTV, soft": Case(
+        lambda h: GGTVUnroll(T, K, heads=h, rho=0.8),
+        LeastSquares,
+        graph_of=with_slopes,
     ),
     "firm GTV, hard": Case(lambda h: FirmGTVUnroll(T, K, heads=h), Interpolation),
     "firm GTV, soft": Case(lambda h: FirmGTVUnroll(T, K, heads=h, knee=0.2, rho=0.8), LeastSquares),

@@ -5,17 +5,22 @@ import torch
 from gsp_unroll.graph import EdgeList, Graph, grid_graph, knn_graph, path_graph
 from gsp_unroll.operators import (
     Adjacency,
+    AxisGradient,
     BayerMosaic,
     Blur,
     ColorMosaic,
     Diagonal,
     Downsample,
     Gradient,
+    GradientDifferences,
+    GradientGraph,
+    GradientLaplacian,
     Identity,
     Incidence,
     Laplacian,
     LaplacianPower,
     MatrixFree,
+    PlaneFit,
     SamplingMask,
     Stack,
 )
@@ -26,6 +31,7 @@ IMAGE = grid_graph((3, 4))
 POINTS = knn_graph(cloud(7), 3)
 SCATTERED = EdgeList(edges((1, 2), (2, 4), (5, 6)), 9)
 BATCH = knn_graph(cloud(7), 2, batch=torch.tensor([1, 0, 1, 0, 0, 3, 1]))
+TWO = knn_graph(cloud(16), 4, batch=torch.arange(16) % 2)
 CAUSAL = path_graph(6, lags=(1, 3), directed=True)
 BOTH = IMAGE.both_directions()
 
@@ -59,6 +65,13 @@ def weighted(topology, *batch, dtype=torch.float64):
 def squared(graph):
     """A second graph on the same edges."""
     return Graph.unchecked(graph.topology, graph.weight**2)
+
+
+def slopes_on(topology, *batch, dtype=torch.float64):
+    """A gradient graph: along the axes of a lattice, of fitted planes elsewhere."""
+    points = cloud(topology.num_nodes, seed=5).to(dtype)
+    F = None if topology.lattice else PlaneFit(topology, points)
+    return GradientGraph.of(weighted(topology, *batch, dtype=dtype), F)
 
 
 def matrix(dtype, rows=3, columns=5, on_channels=False):
@@ -120,6 +133,32 @@ OPERATORS = {
     "downsample a sequence": lambda t: (Downsample((7,), 3, 1), (7, 2)),
     "downsample an image": lambda t: (Downsample((4, 5), (2, 3), (1, 0)), (20, 2)),
     "downsample a volume": lambda t: (Downsample((2, 3, 4), 2), (24, 2)),
+    "slopes of an image": lambda t: (AxisGradient((3, 4)), (12, 2)),
+    "slopes of a volume": lambda t: (AxisGradient((2, 1, 3)), (6, 2)),
+    "slopes of points": lambda t: (PlaneFit(POINTS, cloud(7).to(t)), (7, 2)),
+    "slopes of a batch of points": lambda t: (PlaneFit(BATCH, cloud(7).to(t)), (7, 2)),
+    "slopes of points with one-way edges": lambda t: (
+        PlaneFit(knn_graph(cloud(7), 3, symmetrize=None), cloud(7).to(t)),
+        (7, 2),
+    ),
+    "differences of slopes": lambda t: (GradientDifferences(slopes_on(IMAGE, dtype=t)), (12, 2)),
+    "differences of slopes of points": lambda t: (
+        GradientDifferences(slopes_on(POINTS, dtype=t)),
+        (7, 2),
+    ),
+    "laplacian of slopes": lambda t: (GradientLaplacian(slopes_on(IMAGE, dtype=t)), (12, 2)),
+    "laplacian of slopes per head": lambda t: (
+        GradientLaplacian(slopes_on(IMAGE, 2, dtype=t)),
+        (2, 12, 2),
+    ),
+    "laplacian of slopes of points": lambda t: (
+        GradientLaplacian(slopes_on(POINTS, dtype=t)),
+        (7, 2),
+    ),
+    "laplacian of slopes of a batch": lambda t: (
+        GradientLaplacian(slopes_on(TWO, dtype=t)),
+        (16, 2),
+    ),
     "blur a sequence": lambda t: (Blur((5,), kernel(1.0, 2.0, 1.0, dtype=t)), (5, 2)),
     "blur, asymmetric": lambda t: (Blur((4, 5), numbers(3, 5, dtype=t)), (20, 2)),
     "blur with a kernel beyond the image": lambda t: (Blur((2, 3), numbers(5, 7, dtype=t)), (6, 2)),

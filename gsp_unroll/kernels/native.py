@@ -62,14 +62,17 @@ class Operand(Structure):
     def of(cls, x: Tensor, batch: torch.Size) -> Operand:
         """`x` `(*batch, nodes, channels)` broadcast over `batch` without a copy; valid as long as
         `x` lives."""
-        if x._is_zerotensor():  # a derivative that autograd knows to be zero: it has no memory
-            x = torch.zeros(x.shape, dtype=x.dtype)
-        x = x.expand(*batch, *x.shape[-2:])
+        x = in_memory(x).expand(*batch, *x.shape[-2:])
         start = plane_starts(batch, x.stride()[:-2])
         made = cls(x.data_ptr(), start.data_ptr(), x.stride(-2), x.stride(-1))
         # C reads both; the cache below may let go of the starts, and nobody else holds the zeros
         made.tensor, made.starts = x, start
         return made
+
+
+def in_memory(x: Tensor) -> Tensor:
+    """`x`, or zeros in its place: a derivative that autograd knows to be zero has no memory."""
+    return torch.zeros(x.shape, dtype=x.dtype) if x._is_zerotensor() else x
 
 
 @lru_cache(maxsize=1024)

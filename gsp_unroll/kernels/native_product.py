@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import native
-from .native import Lattice, Operand
+from .native import Lattice, Operand, in_memory
 from .plans import Stencil
 from .registry import Key
 
@@ -50,7 +50,8 @@ class NativeEnds:
 
     def __call__(self, plan: Stencil, given: Tensor) -> Tensor:
         """`(*batch, nodes, channels)` to `(*batch, edges, channels)`, or the other way round."""
-        given, nodes, channels = given.contiguous(), plan.num_nodes, given.shape[-1]
+        given = in_memory(given).contiguous()
+        nodes, channels = plan.num_nodes, given.shape[-1]
         size = len(plan.offsets) * nodes if self._to_edges else nodes
         result = given.new_empty(*given.shape[:-2], size, channels)
         self._call(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from . import native
-from .native import Lattice, Operand
+from .native import Lattice, Operand, in_memory
 from .plans import Stencil
 from .registry import Key
 
@@ -50,7 +50,7 @@ class NativeSimilarity(NativeWeights):
     def reverse(self, plan: Stencil, x: Tensor, w: Tensor, grad: Tensor, floor: float) -> Tensor:
         """The derivative by `x` from that by the result `w`; 0 for weights of `floor` or less."""
         batch, (nodes, channels) = x.shape[:-2], x.shape[-2:]
-        grad, result = grad.contiguous(), x.new_empty(x.shape)
+        grad, result = in_memory(grad).contiguous(), x.new_empty(x.shape)
         operand = Operand.of(x, batch)
         self._reverse(
             byref(Lattice.of(plan)),
@@ -69,11 +69,13 @@ class NativeOverDegrees(NativeWeights):
 
     def __call__(self, plan: Stencil, w: Tensor, smallest: float) -> Tensor:
         """`(*batch, edges)` to the same; a degree of `smallest` or less counts as none."""
-        return self._run(self._call, plan, [w.contiguous()], smallest)
+        return self._run(self._call, plan, [in_memory(w).contiguous()], smallest)
 
     def reverse(self, plan: Stencil, w: Tensor, grad: Tensor, smallest: float) -> Tensor:
         """The derivative by `w` from that by the result."""
-        return self._run(self._reverse, plan, [w.contiguous(), grad.contiguous()], smallest)
+        return self._run(
+            self._reverse, plan, [in_memory(w).contiguous(), in_memory(grad).contiguous()], smallest
+        )
 
     def _run(
         self, call: Callable[..., None], plan: Stencil, given: list[Tensor], smallest: float

@@ -14,7 +14,9 @@ from .base import (
 from .blur import Blur
 from .bounds import gershgorin_bound
 from .elementary import Diagonal, Identity, MatrixFree
+from .gradient_graph import GradientDifferences, GradientGraph, GradientLaplacian
 from .graph import Adjacency, Gradient, Incidence, Laplacian
+from .node_gradient import AxisGradient, NodeGradient, PlaneFit
 from .powers import LaplacianPower
 from .sampling import BayerMosaic, ColorMosaic, Downsample, SamplingMask
 from .stack import Stack, stacked
@@ -22,6 +24,7 @@ from .stack import Stack, stacked
 __all__ = [
     "Adjacency",
     "Adjoint",
+    "AxisGradient",
     "BayerMosaic",
     "Blur",
     "ColorMosaic",
@@ -29,6 +32,9 @@ __all__ = [
     "Diagonal",
     "Downsample",
     "Gradient",
+    "GradientDifferences",
+    "GradientGraph",
+    "GradientLaplacian",
     "Gram",
     "Identity",
     "Incidence",
@@ -36,6 +42,8 @@ __all__ = [
     "LaplacianPower",
     "LinearOperator",
     "MatrixFree",
+    "NodeGradient",
+    "PlaneFit",
     "SamplingMask",
     "Scaled",
     "Selection",

@@ -2,6 +2,8 @@
 
 from .data_terms import DataTerm, Interpolation, LeastSquares
 from .priors import (
+    GGLR,
+    GGTV,
     GLR,
     GTF,
     GTV,
@@ -18,6 +20,8 @@ from .problem import Problem
 from .start import start
 
 __all__ = [
+    "GGLR",
+    "GGTV",
     "GLR",
     "GTF",
     "GTV",

@@ -20,7 +20,8 @@ class Status(Enum):
     CONVERGED = "Converged to the tolerance asked for."
     CONVERGED_WITHOUT_BOUND = (
         "The residuals are below the tolerance, but no duality gap is known: the prior is no norm "
-        "of differences, or the forward operator selects no single values. Compare with a tighter "
+        "of differences, or is one that needs every value observed, or the forward operator "
+        "selects no single values. Compare with a tighter "
         "tolerance before you rely on the last digits."
     )
     MAX_STEPS = (

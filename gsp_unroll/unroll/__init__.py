@@ -3,7 +3,8 @@
 from .admm import ADMMUnroll, GTVUnroll, VectorGTVUnroll
 from .converged import ConvergedSolve
 from .firm import FirmGTVUnroll
-from .glr import GLRUnroll
+from .glr import GLRUnroll, QuadraticUnroll
+from .gradient import GGLRUnroll, GGTVUnroll
 from .linear_program import GTVLinearProgramUnroll, LPState
 from .linear_solve import BoundedMomentum, GuardedCG, HeavyBall, LearnedSolve, LinearSolveFactory
 from .sums import SumUnroll
@@ -14,6 +15,8 @@ __all__ = [
     "BoundedMomentum",
     "ConvergedSolve",
     "FirmGTVUnroll",
+    "GGLRUnroll",
+    "GGTVUnroll",
     "GLRUnroll",
     "GTFUnroll",
     "GTVLinearProgramUnroll",
@@ -23,6 +26,7 @@ __all__ = [
     "LPState",
     "LearnedSolve",
     "LinearSolveFactory",
+    "QuadraticUnroll",
     "SumUnroll",
     "VectorGTVUnroll",
 ]

@@ -603,3 +603,8 @@ def test_a_derivative_that_is_known_to_be_zero_has_no_memory(topology):
     assert nothing.data_ptr() == 0
     assert not topology.laplacian(topology.mask_edges(w), nothing).any()
     assert not topology.edge_energy(torch.rand(n, 2), nothing).any()
+    for to_edges in (topology.gradient, topology.ends_sum):
+        assert not to_edges(nothing).any()
+    on_edges = torch._efficientzerotensor((topology.num_edges, 2))
+    for to_nodes in (topology.divergence, topology.incident_sum):
+        assert not to_nodes(on_edges).any()
