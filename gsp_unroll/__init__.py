@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .learners import (
         DotProductLearner as DotProductLearner,
         GraphLearner as GraphLearner,
+        LocallyScaledLearner as LocallyScaledLearner,
         MahalanobisLearner as MahalanobisLearner,
     )
     from .models import (
@@ -116,7 +117,7 @@ _HOME = {
         "ADMMUnroll BoundedMomentum ConvergedSolve GLRUnroll GTVLinearProgramUnroll GTVUnroll "
         "GuardedCG HeavyBall VectorGTVUnroll"
     ),
-    "learners": "DotProductLearner GraphLearner MahalanobisLearner",
+    "learners": "DotProductLearner GraphLearner LocallyScaledLearner MahalanobisLearner",
     "features": (
         "BilateralFeatures CausalTemporalConv EdgeConvFeatures GridCNN GridUNet OnGrid PointMLP"
     ),
@@ -125,7 +126,7 @@ _HOME = {
     ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
-_SUBMODULES = [*_HOME, "metrics", "testing", "viz"]
+_SUBMODULES = [*_HOME, "metrics", "sensors", "testing", "viz"]
 
 __all__ = ["__version__", *_MODULE_OF]
 

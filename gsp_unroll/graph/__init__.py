@@ -7,7 +7,7 @@ from .edge_list import EdgeList
 from .graph import Graph, Normalization
 from .grid import Grid
 from .lattices import grid_graph, path_graph
-from .points import knn_graph, radius_graph
+from .points import knn_graph, neighbor_distance, radius_graph
 from .product import product_graph
 from .reciprocal import safe_reciprocal, safe_reciprocal_root
 from .statistics import connectivity, effective_neighbors, roughness
@@ -29,6 +29,7 @@ __all__ = [
     "grid_graph",
     "knn_graph",
     "linear_pair",
+    "neighbor_distance",
     "path_graph",
     "product_graph",
     "radius_graph",

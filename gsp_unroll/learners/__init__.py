@@ -2,12 +2,14 @@
 
 from .base import GraphLearner, bounded_exp
 from .dot_product import DotProductLearner
+from .locally_scaled import LocallyScaledLearner
 from .mahalanobis import MahalanobisLearner
 from .precision import full_precision
 
 __all__ = [
     "DotProductLearner",
     "GraphLearner",
+    "LocallyScaledLearner",
     "MahalanobisLearner",
     "bounded_exp",
     "full_precision",
