@@ -95,28 +95,32 @@ if TYPE_CHECKING:
         GTVUnroll as GTVUnroll,
         GuardedCG as GuardedCG,
         HeavyBall as HeavyBall,
+        QuadraticUnroll as QuadraticUnroll,
         VectorGTVUnroll as VectorGTVUnroll,
     )
 
 _HOME = {
     "graph": (
-        "BothDirections EdgeList Graph Grid Systems Topology grid_graph knn_graph path_graph "
-        "product_graph radius_graph"
+        "BothDirections EdgeList Graph Grid Systems Topology grid_graph "
+        "knn_graph path_graph product_graph radius_graph "
     ),
     "kernels": "backend show_backends",
     "operators": (
-        "Adjacency BayerMosaic Blur ColorMosaic Diagonal Downsample Gradient Identity Incidence "
-        "Laplacian LinearOperator MatrixFree SamplingMask Selection"
+        "Adjacency BayerMosaic Blur ColorMosaic Diagonal "
+        "Downsample Gradient Identity Incidence Laplacian LinearOperator MatrixFree SamplingMask "
+        "Selection"
     ),
     "problems": (
-        "GLR GTV DataTerm GraphPrior Interpolation LeastSquares Prior Problem VectorGTV start"
+        "GLR GTV DataTerm GraphPrior Interpolation LeastSquares "
+        "Prior Problem VectorGTV start"
     ),
-    "solvers": "ADMM ConjugateGradient DampedJacobi Solution Status",
+    "solvers": "ADMM ConjugateGradient DampedJacobi Solution Status ",
     "unroll": (
-        "ADMMUnroll BoundedMomentum ConvergedSolve GLRUnroll GTVLinearProgramUnroll GTVUnroll "
-        "GuardedCG HeavyBall VectorGTVUnroll"
+        "ADMMUnroll BoundedMomentum ConvergedSolve GLRUnroll "
+        "GTVLinearProgramUnroll GTVUnroll GuardedCG HeavyBall QuadraticUnroll "
+        "VectorGTVUnroll"
     ),
-    "learners": "DotProductLearner GraphLearner MahalanobisLearner",
+    "learners": "DotProductLearner GraphLearner MahalanobisLearner ",
     "features": (
         "BilateralFeatures CausalTemporalConv EdgeConvFeatures GridCNN GridUNet OnGrid PointMLP"
     ),

@@ -5,6 +5,7 @@ from .converged import ConvergedSolve
 from .glr import GLRUnroll
 from .linear_program import GTVLinearProgramUnroll, LPState
 from .linear_solve import BoundedMomentum, GuardedCG, HeavyBall, LearnedSolve, LinearSolveFactory
+from .quadratic import QuadraticUnroll
 
 __all__ = [
     "ADMMUnroll",
@@ -18,5 +19,6 @@ __all__ = [
     "LPState",
     "LearnedSolve",
     "LinearSolveFactory",
+    "QuadraticUnroll",
     "VectorGTVUnroll",
 ]
