@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         path_graph as path_graph,
         product_graph as product_graph,
         radius_graph as radius_graph,
+        space_time_graph as space_time_graph,
     )
     from .kernels import (
         backend as backend,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         DotProductLearner as DotProductLearner,
         GraphLearner as GraphLearner,
         MahalanobisLearner as MahalanobisLearner,
+        TemporalLearner as TemporalLearner,
     )
     from .models import (
         DemosaicNetwork as DemosaicNetwork,
@@ -102,7 +104,7 @@ if TYPE_CHECKING:
 _HOME = {
     "graph": (
         "BothDirections EdgeList Graph Grid Systems Topology grid_graph "
-        "knn_graph path_graph product_graph radius_graph "
+        "knn_graph path_graph product_graph radius_graph space_time_graph"
     ),
     "kernels": "backend show_backends",
     "operators": (
@@ -120,7 +122,7 @@ _HOME = {
         "GTVLinearProgramUnroll GTVUnroll GuardedCG HeavyBall QuadraticUnroll "
         "VectorGTVUnroll"
     ),
-    "learners": "DotProductLearner GraphLearner MahalanobisLearner ",
+    "learners": "DotProductLearner GraphLearner MahalanobisLearner TemporalLearner",
     "features": (
         "BilateralFeatures CausalTemporalConv EdgeConvFeatures GridCNN GridUNet OnGrid PointMLP"
     ),

@@ -10,6 +10,7 @@ from .lattices import grid_graph, path_graph
 from .points import knn_graph, radius_graph
 from .product import product_graph
 from .reciprocal import safe_reciprocal, safe_reciprocal_root
+from .space_time import SpaceTime, space_time_graph
 from .systems import Systems
 from .topology import Topology
 
@@ -19,6 +20,7 @@ __all__ = [
     "Graph",
     "Grid",
     "Normalization",
+    "SpaceTime",
     "Systems",
     "Topology",
     "from_edge_index",
@@ -31,6 +33,7 @@ __all__ = [
     "radius_graph",
     "safe_reciprocal",
     "safe_reciprocal_root",
+    "space_time_graph",
     "to_edge_list",
     "to_pyg",
 ]

@@ -4,11 +4,13 @@ from .base import GraphLearner, bounded_exp
 from .dot_product import DotProductLearner
 from .mahalanobis import MahalanobisLearner
 from .precision import full_precision
+from .temporal import TemporalLearner
 
 __all__ = [
     "DotProductLearner",
     "GraphLearner",
     "MahalanobisLearner",
+    "TemporalLearner",
     "bounded_exp",
     "full_precision",
 ]
