@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         PointMLP as PointMLP,
     )
     from .graph import (
+        BalancedGraph as BalancedGraph,
         BothDirections as BothDirections,
         EdgeList as EdgeList,
         Graph as Graph,
@@ -55,10 +56,12 @@ if TYPE_CHECKING:
     )
     from .operators import (
         Adjacency as Adjacency,
+        BalancedLaplacian as BalancedLaplacian,
         BayerMosaic as BayerMosaic,
         Blur as Blur,
         ColorMosaic as ColorMosaic,
         Diagonal as Diagonal,
+        DirectedLaplacian as DirectedLaplacian,
         Downsample as Downsample,
         Gradient as Gradient,
         Identity as Identity,
@@ -70,8 +73,11 @@ if TYPE_CHECKING:
         Selection as Selection,
     )
     from .problems import (
+        DGLR as DGLR,
+        DGTV as DGTV,
         GLR as GLR,
         GTV as GTV,
+        BalancedGLR as BalancedGLR,
         DataTerm as DataTerm,
         GraphPrior as GraphPrior,
         Interpolation as Interpolation,
@@ -90,8 +96,11 @@ if TYPE_CHECKING:
     )
     from .unroll import (
         ADMMUnroll as ADMMUnroll,
+        BalancedUnroll as BalancedUnroll,
         BoundedMomentum as BoundedMomentum,
         ConvergedSolve as ConvergedSolve,
+        DGLRUnroll as DGLRUnroll,
+        DGTVUnroll as DGTVUnroll,
         GLRUnroll as GLRUnroll,
         GTVLinearProgramUnroll as GTVLinearProgramUnroll,
         GTVUnroll as GTVUnroll,
@@ -103,22 +112,22 @@ if TYPE_CHECKING:
 
 _HOME = {
     "graph": (
-        "BothDirections EdgeList Graph Grid Systems Topology grid_graph "
+        "BalancedGraph BothDirections EdgeList Graph Grid Systems Topology grid_graph "
         "knn_graph path_graph product_graph radius_graph space_time_graph"
     ),
     "kernels": "backend show_backends",
     "operators": (
-        "Adjacency BayerMosaic Blur ColorMosaic Diagonal "
+        "Adjacency BalancedLaplacian BayerMosaic Blur ColorMosaic Diagonal DirectedLaplacian "
         "Downsample Gradient Identity Incidence Laplacian LinearOperator MatrixFree SamplingMask "
         "Selection"
     ),
     "problems": (
-        "GLR GTV DataTerm GraphPrior Interpolation LeastSquares "
+        "DGLR DGTV GLR GTV BalancedGLR DataTerm GraphPrior Interpolation LeastSquares "
         "Prior Problem VectorGTV start"
     ),
     "solvers": "ADMM ConjugateGradient DampedJacobi Solution Status ",
     "unroll": (
-        "ADMMUnroll BoundedMomentum ConvergedSolve GLRUnroll "
+        "ADMMUnroll BalancedUnroll BoundedMomentum ConvergedSolve DGLRUnroll DGTVUnroll GLRUnroll "
         "GTVLinearProgramUnroll GTVUnroll GuardedCG HeavyBall QuadraticUnroll "
         "VectorGTVUnroll"
     ),

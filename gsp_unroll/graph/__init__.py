@@ -1,6 +1,7 @@
 """Structure: nodes, edges, weights. The only folder that knows how edges are stored."""
 
 from ._autograd import linear_pair
+from .balanced import BalancedGraph
 from .both_directions import BothDirections
 from .convert import from_edge_index, from_pyg, to_edge_list, to_pyg
 from .edge_list import EdgeList
@@ -15,6 +16,7 @@ from .systems import Systems
 from .topology import Topology
 
 __all__ = [
+    "BalancedGraph",
     "BothDirections",
     "EdgeList",
     "Graph",

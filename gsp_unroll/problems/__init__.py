@@ -1,14 +1,20 @@
 """Restoration problems: a data term plus a prior."""
 
+from .balanced import BalancedGLR, polarized
 from .data_terms import DataTerm, Interpolation, LeastSquares
+from .directed import DGLR, DGTV, DirectedPrior
 from .priors import GLR, GTV, GraphPrior, Prior, VectorGTV, group_soft_threshold, soft_threshold
 from .problem import Problem
 from .start import start
 
 __all__ = [
+    "BalancedGLR",
+    "DGLR",
+    "DGTV",
     "GLR",
     "GTV",
     "DataTerm",
+    "DirectedPrior",
     "GraphPrior",
     "Interpolation",
     "LeastSquares",
@@ -16,6 +22,7 @@ __all__ = [
     "Problem",
     "VectorGTV",
     "group_soft_threshold",
+    "polarized",
     "soft_threshold",
     "start",
 ]
