@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         EdgeList as EdgeList,
         Graph as Graph,
         Grid as Grid,
+        MixedGraph as MixedGraph,
         Systems as Systems,
         Topology as Topology,
         grid_graph as grid_graph,
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
         GraphPrior as GraphPrior,
         Interpolation as Interpolation,
         LeastSquares as LeastSquares,
+        MixedPrior as MixedPrior,
         Prior as Prior,
         Problem as Problem,
         VectorGTV as VectorGTV,
@@ -106,13 +108,14 @@ if TYPE_CHECKING:
         GTVUnroll as GTVUnroll,
         GuardedCG as GuardedCG,
         HeavyBall as HeavyBall,
+        MixedUnroll as MixedUnroll,
         QuadraticUnroll as QuadraticUnroll,
         VectorGTVUnroll as VectorGTVUnroll,
     )
 
 _HOME = {
     "graph": (
-        "BalancedGraph BothDirections EdgeList Graph Grid Systems Topology grid_graph "
+        "BalancedGraph BothDirections EdgeList Graph Grid MixedGraph Systems Topology grid_graph "
         "knn_graph path_graph product_graph radius_graph space_time_graph"
     ),
     "kernels": "backend show_backends",
@@ -122,13 +125,13 @@ _HOME = {
         "Selection"
     ),
     "problems": (
-        "DGLR DGTV GLR GTV BalancedGLR DataTerm GraphPrior Interpolation LeastSquares "
+        "DGLR DGTV GLR GTV BalancedGLR DataTerm GraphPrior Interpolation LeastSquares MixedPrior "
         "Prior Problem VectorGTV start"
     ),
     "solvers": "ADMM ConjugateGradient DampedJacobi Solution Status ",
     "unroll": (
         "ADMMUnroll BalancedUnroll BoundedMomentum ConvergedSolve DGLRUnroll DGTVUnroll GLRUnroll "
-        "GTVLinearProgramUnroll GTVUnroll GuardedCG HeavyBall QuadraticUnroll "
+        "GTVLinearProgramUnroll GTVUnroll GuardedCG HeavyBall MixedUnroll QuadraticUnroll "
         "VectorGTVUnroll"
     ),
     "learners": "DotProductLearner GraphLearner MahalanobisLearner TemporalLearner",

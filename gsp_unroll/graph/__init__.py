@@ -8,6 +8,7 @@ from .edge_list import EdgeList
 from .graph import Graph, Normalization
 from .grid import Grid
 from .lattices import grid_graph, path_graph
+from .mixed import MixedGraph
 from .points import knn_graph, radius_graph
 from .product import product_graph
 from .reciprocal import safe_reciprocal, safe_reciprocal_root
@@ -21,6 +22,7 @@ __all__ = [
     "EdgeList",
     "Graph",
     "Grid",
+    "MixedGraph",
     "Normalization",
     "SpaceTime",
     "Systems",

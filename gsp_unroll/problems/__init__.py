@@ -3,6 +3,7 @@
 from .balanced import BalancedGLR, polarized
 from .data_terms import DataTerm, Interpolation, LeastSquares
 from .directed import DGLR, DGTV, DirectedPrior
+from .mixed import MixedPrior
 from .priors import GLR, GTV, GraphPrior, Prior, VectorGTV, group_soft_threshold, soft_threshold
 from .problem import Problem
 from .start import start
@@ -18,6 +19,7 @@ __all__ = [
     "GraphPrior",
     "Interpolation",
     "LeastSquares",
+    "MixedPrior",
     "Prior",
     "Problem",
     "VectorGTV",

@@ -7,6 +7,7 @@ from .directed import DGLRUnroll, DGTVUnroll
 from .glr import GLRUnroll
 from .linear_program import GTVLinearProgramUnroll, LPState
 from .linear_solve import BoundedMomentum, GuardedCG, HeavyBall, LearnedSolve, LinearSolveFactory
+from .mixed import MixedUnroll
 from .quadratic import QuadraticUnroll
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "LPState",
     "LearnedSolve",
     "LinearSolveFactory",
+    "MixedUnroll",
     "QuadraticUnroll",
     "VectorGTVUnroll",
 ]
