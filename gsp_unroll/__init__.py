@@ -95,6 +95,7 @@ if TYPE_CHECKING:
         DampedJacobi as DampedJacobi,
         Solution as Solution,
         Status as Status,
+        log_degree_graph as log_degree_graph,
     )
     from .unroll import (
         ADMMUnroll as ADMMUnroll,
@@ -128,7 +129,7 @@ _HOME = {
         "DGLR DGTV GLR GTV BalancedGLR DataTerm GraphPrior Interpolation LeastSquares MixedPrior "
         "Prior Problem VectorGTV start"
     ),
-    "solvers": "ADMM ConjugateGradient DampedJacobi Solution Status ",
+    "solvers": "ADMM ConjugateGradient DampedJacobi Solution Status log_degree_graph",
     "unroll": (
         "ADMMUnroll BalancedUnroll BoundedMomentum ConvergedSolve DGLRUnroll DGTVUnroll GLRUnroll "
         "GTVLinearProgramUnroll GTVUnroll GuardedCG HeavyBall MixedUnroll QuadraticUnroll "
