@@ -279,8 +279,8 @@ def reach_of_solve(learner: GraphLearner, solver: nn.Module, radius: int) -> Rea
 
 
 def num_products(solver: nn.Module) -> int:
-    """Products with the Laplacian, one after another, in an unrolled solver; one with the Gram matrix
-    of a directed Laplacian counts twice.
+    """Products with the Laplacian, one after another, in an unrolled solver; those with the Gram
+    matrix of a directed Laplacian count twice.
 
     The right-hand side of an ADMM iteration takes one gradient and one divergence, no further than
     the product that makes the first residual: an iteration of `cg_steps` reaches that many edges.
@@ -301,7 +301,8 @@ def num_products(solver: nn.Module) -> int:
             "coefficients that are the same for every crop",
             "Use BoundedMomentum, the default, or HeavyBall as its linear solve.",
         )
-    return _edges_per_product(solver) * sum(solve.cg_steps for solve in solves)
+    steps: int = sum(solve.cg_steps for solve in solves)
+    return _edges_per_product(solver) * steps
 
 
 def _edges_per_product(solver: nn.Module) -> int:

@@ -262,8 +262,8 @@ def test_a_constant_comes_back():
     ("layer", "mixed"),
     [
         (DGLRUnroll(3, mu=0.7), False),
-        (DGTVUnroll(2, 2, rho=0.7), False),
-        (MixedUnroll(2, 2, rho=0.7), True),
+        (DGTVUnroll(2, 2, lam=3.0, rho=0.7), False),  # above every difference: all is linear
+        (MixedUnroll(2, 2, lam=3.0, rho=0.7), True),
     ],
 )
 def test_no_value_depends_on_what_is_further_than_the_reach(layer, mixed, normalization):
