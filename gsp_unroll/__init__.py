@@ -22,10 +22,12 @@ if TYPE_CHECKING:
         PointMLP as PointMLP,
     )
     from .graph import (
+        BalancedGraph as BalancedGraph,
         BothDirections as BothDirections,
         EdgeList as EdgeList,
         Graph as Graph,
         Grid as Grid,
+        MixedGraph as MixedGraph,
         Systems as Systems,
         Topology as Topology,
         grid_graph as grid_graph,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
         path_graph as path_graph,
         product_graph as product_graph,
         radius_graph as radius_graph,
+        space_time_graph as space_time_graph,
     )
     from .kernels import (
         backend as backend,
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
         GraphLearner as GraphLearner,
         LocallyScaledLearner as LocallyScaledLearner,
         MahalanobisLearner as MahalanobisLearner,
+        TemporalLearner as TemporalLearner,
     )
     from .models import (
         DemosaicNetwork as DemosaicNetwork,
@@ -54,10 +58,12 @@ if TYPE_CHECKING:
     )
     from .operators import (
         Adjacency as Adjacency,
+        BalancedLaplacian as BalancedLaplacian,
         BayerMosaic as BayerMosaic,
         Blur as Blur,
         ColorMosaic as ColorMosaic,
         Diagonal as Diagonal,
+        DirectedLaplacian as DirectedLaplacian,
         Downsample as Downsample,
         Gradient as Gradient,
         Identity as Identity,
@@ -69,12 +75,16 @@ if TYPE_CHECKING:
         Selection as Selection,
     )
     from .problems import (
+        DGLR as DGLR,
+        DGTV as DGTV,
         GLR as GLR,
         GTV as GTV,
+        BalancedGLR as BalancedGLR,
         DataTerm as DataTerm,
         GraphPrior as GraphPrior,
         Interpolation as Interpolation,
         LeastSquares as LeastSquares,
+        MixedPrior as MixedPrior,
         Prior as Prior,
         Problem as Problem,
         VectorGTV as VectorGTV,
@@ -86,38 +96,49 @@ if TYPE_CHECKING:
         DampedJacobi as DampedJacobi,
         Solution as Solution,
         Status as Status,
+        log_degree_graph as log_degree_graph,
     )
     from .unroll import (
         ADMMUnroll as ADMMUnroll,
+        BalancedUnroll as BalancedUnroll,
         BoundedMomentum as BoundedMomentum,
         ConvergedSolve as ConvergedSolve,
+        DGLRUnroll as DGLRUnroll,
+        DGTVUnroll as DGTVUnroll,
         GLRUnroll as GLRUnroll,
         GTVLinearProgramUnroll as GTVLinearProgramUnroll,
         GTVUnroll as GTVUnroll,
         GuardedCG as GuardedCG,
         HeavyBall as HeavyBall,
+        MixedUnroll as MixedUnroll,
+        QuadraticUnroll as QuadraticUnroll,
         VectorGTVUnroll as VectorGTVUnroll,
     )
 
 _HOME = {
     "graph": (
-        "BothDirections EdgeList Graph Grid Systems Topology grid_graph knn_graph path_graph "
-        "product_graph radius_graph"
+        "BalancedGraph BothDirections EdgeList Graph Grid MixedGraph Systems Topology grid_graph "
+        "knn_graph path_graph product_graph radius_graph space_time_graph"
     ),
     "kernels": "backend show_backends",
     "operators": (
-        "Adjacency BayerMosaic Blur ColorMosaic Diagonal Downsample Gradient Identity Incidence "
-        "Laplacian LinearOperator MatrixFree SamplingMask Selection"
+        "Adjacency BalancedLaplacian BayerMosaic Blur ColorMosaic Diagonal DirectedLaplacian "
+        "Downsample Gradient Identity Incidence Laplacian LinearOperator MatrixFree SamplingMask "
+        "Selection"
     ),
     "problems": (
-        "GLR GTV DataTerm GraphPrior Interpolation LeastSquares Prior Problem VectorGTV start"
+        "DGLR DGTV GLR GTV BalancedGLR DataTerm GraphPrior Interpolation LeastSquares MixedPrior "
+        "Prior Problem VectorGTV start"
     ),
-    "solvers": "ADMM ConjugateGradient DampedJacobi Solution Status",
+    "solvers": "ADMM ConjugateGradient DampedJacobi Solution Status log_degree_graph",
     "unroll": (
-        "ADMMUnroll BoundedMomentum ConvergedSolve GLRUnroll GTVLinearProgramUnroll GTVUnroll "
-        "GuardedCG HeavyBall VectorGTVUnroll"
+        "ADMMUnroll BalancedUnroll BoundedMomentum ConvergedSolve DGLRUnroll DGTVUnroll GLRUnroll "
+        "GTVLinearProgramUnroll GTVUnroll GuardedCG HeavyBall MixedUnroll QuadraticUnroll "
+        "VectorGTVUnroll"
     ),
-    "learners": "DotProductLearner GraphLearner LocallyScaledLearner MahalanobisLearner",
+    "learners": (
+        "DotProductLearner GraphLearner LocallyScaledLearner MahalanobisLearner TemporalLearner"
+    ),
     "features": (
         "BilateralFeatures CausalTemporalConv EdgeConvFeatures GridCNN GridUNet OnGrid PointMLP"
     ),

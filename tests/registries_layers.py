@@ -5,17 +5,20 @@ from dataclasses import dataclass
 
 import torch
 
-from gsp_unroll.graph import Graph, grid_graph, knn_graph
+from gsp_unroll.graph import Graph, MixedGraph, grid_graph, knn_graph
 from gsp_unroll.learners import MahalanobisLearner
 from gsp_unroll.operators import SamplingMask
 from gsp_unroll.problems import DataTerm, Interpolation, LeastSquares
 from gsp_unroll.unroll import (
     BoundedMomentum,
+    DGLRUnroll,
+    DGTVUnroll,
     GLRUnroll,
     GTVLinearProgramUnroll,
     GTVUnroll,
     GuardedCG,
     HeavyBall,
+    MixedUnroll,
     VectorGTVUnroll,
 )
 
@@ -32,6 +35,8 @@ class Case:
     dead: int = 0
     couples_channels: bool = False
     row_weights: bool = False
+    #: The weights in space, and their rows as the directed graph in time.
+    mixed: bool = False
 
     def layer(self, heads=None, dtype=torch.float64, seed=0):
         """The layer with every parameter moved a little, so that no two heads or steps agree."""
@@ -45,6 +50,8 @@ class Case:
     def graph(self, topology, weight):
         """The graph that the layer is meant for, from weights on an undirected topology."""
         graph = Graph.unchecked(topology, topology.mask_edges(weight))
+        if self.mixed:
+            return MixedGraph(graph, graph.normalized("row"))
         return graph.normalized("row") if self.row_weights else graph
 
     def data(self, mask, y):
@@ -78,6 +85,21 @@ LAYERS = {
     ),
     "vector GTV, soft": Case(
         lambda h: VectorGTVUnroll(T, K, heads=h, rho=0.8), LeastSquares, couples_channels=True
+    ),
+    "directed GLR, hard": Case(lambda h: DGLRUnroll(K, heads=h), Interpolation, row_weights=True),
+    "directed GLR, soft": Case(
+        lambda h: DGLRUnroll(K, heads=h, mu=0.7), LeastSquares, row_weights=True
+    ),
+    "directed GTV, hard": Case(
+        lambda h: DGTVUnroll(T, K, heads=h), Interpolation, row_weights=True
+    ),
+    "directed GTV, soft": Case(
+        lambda h: DGTVUnroll(T, K, heads=h, rho=0.8), LeastSquares, row_weights=True
+    ),
+    "mixed, hard": Case(lambda h: MixedUnroll(T, K, heads=h), Interpolation, mixed=True),
+    "mixed, soft": Case(lambda h: MixedUnroll(T, K, heads=h, rho=0.8), LeastSquares, mixed=True),
+    "mixed, guarded CG": Case(
+        lambda h: MixedUnroll(T, K, heads=h, rho=0.8, solver=GuardedCG), LeastSquares, mixed=True
     ),
     "linear program": Case(
         lambda h: GTVLinearProgramUnroll(T, K, heads=h), Interpolation, dead=T, row_weights=True

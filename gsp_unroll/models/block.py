@@ -273,13 +273,14 @@ def _parts(learner: GraphLearner, solver: nn.Module, at_once: int | None) -> lis
 def reach_of_solve(learner: GraphLearner, solver: nn.Module, radius: int) -> Reach:
     """How far a solved value depends on the features that its graph is drawn on."""
     hops = num_products(solver) + learner.hops
-    if getattr(solver, "normalization", "none") == "sym":
+    if getattr(solver, "normalization", "none") == "sym" or _edges_per_product(solver) > 1:
         hops += 1  # the Laplacian is scaled once more, by the degrees of the graph
     return Reach(hops * radius)
 
 
 def num_products(solver: nn.Module) -> int:
-    """Products with the Laplacian, one after another, in an unrolled solver.
+    """Products with the Laplacian, one after another, in an unrolled solver; those with the Gram
+    matrix of a directed Laplacian count twice.
 
     The right-hand side of an ADMM iteration takes one gradient and one divergence, no further than
     the product that makes the first residual: an iteration of `cg_steps` reaches that many edges.
@@ -300,4 +301,11 @@ def num_products(solver: nn.Module) -> int:
             "coefficients that are the same for every crop",
             "Use BoundedMomentum, the default, or HeavyBall as its linear solve.",
         )
-    return sum(solve.cg_steps for solve in solves)
+    steps: int = sum(solve.cg_steps for solve in solves)
+    return _edges_per_product(solver) * steps
+
+
+def _edges_per_product(solver: nn.Module) -> int:
+    """How many edges a product in a linear solve of `solver` moves a value."""
+    edges: int = getattr(solver, "edges_per_product", 1)
+    return edges

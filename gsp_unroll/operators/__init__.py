@@ -1,5 +1,6 @@
 """Linear operators with exact adjoints."""
 
+from .balanced import BalancedLaplacian, Polarized
 from .base import (
     Adjoint,
     Composition,
@@ -12,6 +13,7 @@ from .base import (
     Sum,
 )
 from .blur import Blur
+from .directed import DirectedGram, DirectedLaplacian
 from .elementary import Diagonal, Identity, MatrixFree
 from .graph import Adjacency, Gradient, Incidence, Laplacian
 from .sampling import BayerMosaic, ColorMosaic, Downsample, SamplingMask
@@ -19,11 +21,14 @@ from .sampling import BayerMosaic, ColorMosaic, Downsample, SamplingMask
 __all__ = [
     "Adjacency",
     "Adjoint",
+    "BalancedLaplacian",
     "BayerMosaic",
     "Blur",
     "ColorMosaic",
     "Composition",
     "Diagonal",
+    "DirectedGram",
+    "DirectedLaplacian",
     "Downsample",
     "Gradient",
     "Gram",
@@ -32,6 +37,7 @@ __all__ = [
     "Laplacian",
     "LinearOperator",
     "MatrixFree",
+    "Polarized",
     "SamplingMask",
     "Scaled",
     "Selection",

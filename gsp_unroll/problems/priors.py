@@ -102,6 +102,16 @@ class Prior(ABC):
         """`K'Wz`."""
         return self.K.T(z)
 
+    def quadratic(self, rho: float | Tensor) -> LinearOperator:
+        r"""$\rho\,K^\top WK$, the form that an x-update of ADMM adds to the data, and with it
+        whatever of the prior is quadratic and not split."""
+        return self.normal.scaled(rho)
+
+    @property
+    def Q(self) -> LinearOperator | None:
+        r"""The operator of a prior that is a quadratic form, $\tfrac12x^\top Qx$, else None."""
+        return None
+
     def __call__(self, x: Signal) -> PerSystem:
         """`g(Kx)`, one number per system."""
         return self.total(self.penalty(self.K(x)))

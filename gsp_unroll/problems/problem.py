@@ -10,7 +10,7 @@ from .._checks import check_same_kind, check_signal, mistake
 from .._typing import EdgeSignal, PerSystem, Signal
 from ..operators import LinearOperator
 from .data_terms import DataTerm
-from .priors import GLR, Prior
+from .priors import Prior
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,15 +58,17 @@ class Problem:
         """$(A, b)$ with $Ax=b$ at the minimiser: `ConjugateGradient().solve(*problem.system())`.
 
         Raises:
-            ValueError: a prior other than `GLR`, for which no linear system has the minimiser.
+            ValueError: a prior that is not quadratic, so that no linear system has the minimiser.
         """
-        if not isinstance(self.prior, GLR):
+        Q = self.prior.Q
+        if Q is None:
             raise mistake(
                 f"a problem with the prior {type(self.prior).__name__}",
-                "GLR, the quadratic prior: only then is the minimiser that of a linear system",
+                "GLR, the quadratic prior, or DGLR: they alone make the minimiser that of a linear "
+                "system",
                 "Use ADMM().solve(problem).",
             )
-        return self.data.system(self.prior.Q)
+        return self.data.system(Q)
 
     def objective(self, x: Signal) -> PerSystem:
         """The value of the problem at `x`, one number per independent system.

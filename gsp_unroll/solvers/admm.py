@@ -24,7 +24,7 @@ from .._checks import (
 from .._typing import EdgeSignal, PerSystem, Signal
 from ..graph import Systems
 from ..operators import LinearOperator
-from ..problems import DataTerm, GraphPrior, Interpolation, Prior, Problem, start
+from ..problems import DataTerm, Interpolation, Prior, Problem, start
 from .conjugate_gradient import ConjugateGradient, preconditioner_name
 from .damped_jacobi import DampedJacobi
 from .fused import stepper
@@ -79,7 +79,7 @@ def admm_step(
         Kx = relaxation * Kx + (1 - relaxation) * z
     z = prior.prox(Kx + u, 1 / rho)
     u = u + Kx - z
-    x = linear_solve(*data.system(prior.normal.scaled(rho), rho * prior.pull_back(z - u)), x)
+    x = linear_solve(*data.system(prior.quadratic(rho), rho * prior.pull_back(z - u)), x)
     return ADMMState(x, z, u)
 
 
@@ -180,8 +180,9 @@ class ADMM:
                 return report
 
     def _start(self, problem: Problem) -> Signal:
-        if isinstance(problem.prior, GraphPrior):
-            return start(problem.data, problem.prior.graph.topology)
+        graph = getattr(problem.prior, "graph", None)
+        if graph is not None:
+            return start(problem.data, graph.topology)
         return torch.zeros_like(problem.data.backprojected)
 
     def _by_steps(self, problem: Problem, rho: float | Tensor) -> Run:
@@ -267,7 +268,7 @@ class ADMM:
             primal_residual=primal,
             dual_residual=dual,
             duality_gap=gap,
-            preconditioner=preconditioner_name(data.system(prior.normal)[0].diagonal()),
+            preconditioner=preconditioner_name(data.system(prior.quadratic(rho))[0].diagonal()),
         )
 
     def _status(

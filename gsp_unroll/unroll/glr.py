@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from torch import nn
-
-from .._checks import check_positive
-from .._typing import Signal
 from ..graph import Graph
-from ..problems import GLR, DataTerm, start
-from ._doors import check_inputs, check_penalty
-from .fused import fused
+from ..problems import GLR
 from .linear_solve import BoundedMomentum, LinearSolveFactory
-from .parameters import last, log_parameter, positive
+from .quadratic import QuadraticUnroll
 
 
-class GLRUnroll(nn.Module):
+class GLRUnroll(QuadraticUnroll):
     r"""A fixed number of learned CG steps on the Laplacian-regularised problem.
 
     $$\min_x\;\mathrm{data}(x)+\tfrac\mu2\,x^\top Lx$$
@@ -68,40 +61,11 @@ class GLRUnroll(nn.Module):
         normalization: Literal["none", "sym"] = "none",
         solver: LinearSolveFactory = BoundedMomentum,
     ) -> None:
-        super().__init__()
-        self.heads, self.normalization = heads, normalization
-        self.linear_solve = solver(cg_steps, heads)
-        if mu is not None:
-            check_positive(mu, "mu")
-        self.log_mu = None if mu is None else log_parameter(mu, 1, heads)
+        super().__init__(cg_steps, heads=heads, mu=mu, solver=solver)
+        self.normalization = normalization
 
     def prior(self, graph: Graph) -> GLR:
-        """The prior with the learned weight."""
-        mu = 1.0 if self.log_mu is None else positive(self.log_mu[0], self.heads)
-        return GLR(graph, mu, self.normalization)
-
-    def iterates(self, data: DataTerm, graph: Graph, x0: Signal | None = None) -> Iterator[Signal]:
-        """The signal after each step."""
-        x0 = self._start(data, graph, x0)
-        A, b = data.system(self.prior(graph).Q)
-        return self.linear_solve.iterates(A, b, x0)
-
-    def forward(self, data: DataTerm, graph: Graph, x0: Signal | None = None) -> Signal:
-        """The restored signal.
-
-        Args:
-            data: observation.
-            graph: weighted graph.
-            x0: start; by default the samples with the gaps filled from neighbours.
-        """
-        x0 = self._start(data, graph, x0)
-        x = fused(data, x0, [self.prior(graph)], [1.0], [self.linear_solve], self.heads)
-        return last(self.iterates(data, graph, x0)) if x is None else x
-
-    def _start(self, data: DataTerm, graph: Graph, x0: Signal | None) -> Signal:
-        check_inputs(self, self.heads, data, graph, x0)
-        check_penalty(self, data, self.log_mu, "mu")
-        return data.feasible(start(data, graph.topology) if x0 is None else x0)
+        return GLR(graph, self.mu, self.normalization)
 
     def extra_repr(self) -> str:
-        return f"heads={self.heads}, normalization={self.normalization!r}"
+        return f"{super().extra_repr()}, normalization={self.normalization!r}"

@@ -24,6 +24,7 @@ from gsp_unroll.unroll import (
     GuardedCG,
     HeavyBall,
     LearnedSolve,
+    QuadraticUnroll,
     VectorGTVUnroll,
 )
 from tests.registries import cloud
@@ -176,7 +177,7 @@ def test_iterates_end_at_forward(case, heads):
         states = list(layer.iterates(data, graph, x0))
         signals = [getattr(state, "x", state) for state in states]
         assert torch.equal(signals[-1], layer(data, graph, x0))
-    assert len(signals) == (K if isinstance(layer, GLRUnroll) else T)
+    assert len(signals) == (K if isinstance(layer, QuadraticUnroll) else T)
     close(signals[-1], layer(data, graph, x0))  # which a kernel may compute in one piece
     assert not torch.equal(signals[-1], signals[-2])
 
@@ -530,8 +531,9 @@ def test_parts_without_a_sample_stay_at_the_level_of_their_start(case, heads):
     for gradient in grads(x, torch.randn_like(x), [*leaves, *layer.parameters()]):
         assert bool(torch.isfinite(gradient).all())
     close(x[..., 3:5, :], x0.expand_as(x)[..., 3:5, :])
-    graph = case.graph(TWO_PARTS, w)
-    close(level(layer, graph, x), level(layer, graph, x0))
+    if not case.mixed:  # whose solves are scaled by another diagonal in every iteration
+        graph = case.graph(TWO_PARTS, w)
+        close(level(layer, graph, x), level(layer, graph, x0))
     assert (x - x0)[..., 5:8, :].abs().max() > 1e-2
 
 
