@@ -22,10 +22,12 @@ if TYPE_CHECKING:
         PointMLP as PointMLP,
     )
     from .graph import (
+        BalancedGraph as BalancedGraph,
         BothDirections as BothDirections,
         EdgeList as EdgeList,
         Graph as Graph,
         Grid as Grid,
+        MixedGraph as MixedGraph,
         Systems as Systems,
         Topology as Topology,
         grid_graph as grid_graph,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
         path_graph as path_graph,
         product_graph as product_graph,
         radius_graph as radius_graph,
+        space_time_graph as space_time_graph,
     )
     from .kernels import (
         backend as backend,
@@ -41,7 +44,9 @@ if TYPE_CHECKING:
     from .learners import (
         DotProductLearner as DotProductLearner,
         GraphLearner as GraphLearner,
+        LocallyScaledLearner as LocallyScaledLearner,
         MahalanobisLearner as MahalanobisLearner,
+        TemporalLearner as TemporalLearner,
     )
     from .models import (
         DemosaicNetwork as DemosaicNetwork,
@@ -54,10 +59,12 @@ if TYPE_CHECKING:
     from .operators import (
         Adjacency as Adjacency,
         AxisGradient as AxisGradient,
+        BalancedLaplacian as BalancedLaplacian,
         BayerMosaic as BayerMosaic,
         Blur as Blur,
         ColorMosaic as ColorMosaic,
         Diagonal as Diagonal,
+        DirectedLaplacian as DirectedLaplacian,
         Downsample as Downsample,
         Gradient as Gradient,
         GradientGraph as GradientGraph,
@@ -74,16 +81,20 @@ if TYPE_CHECKING:
         gershgorin_bound as gershgorin_bound,
     )
     from .problems import (
+        DGLR as DGLR,
+        DGTV as DGTV,
         GGLR as GGLR,
         GGTV as GGTV,
         GLR as GLR,
         GTF as GTF,
         GTV as GTV,
+        BalancedGLR as BalancedGLR,
         DataTerm as DataTerm,
         FirmGTV as FirmGTV,
         GraphPrior as GraphPrior,
         Interpolation as Interpolation,
         LeastSquares as LeastSquares,
+        MixedPrior as MixedPrior,
         Prior as Prior,
         Problem as Problem,
         SumPrior as SumPrior,
@@ -96,11 +107,15 @@ if TYPE_CHECKING:
         DampedJacobi as DampedJacobi,
         Solution as Solution,
         Status as Status,
+        log_degree_graph as log_degree_graph,
     )
     from .unroll import (
         ADMMUnroll as ADMMUnroll,
+        BalancedUnroll as BalancedUnroll,
         BoundedMomentum as BoundedMomentum,
         ConvergedSolve as ConvergedSolve,
+        DGLRUnroll as DGLRUnroll,
+        DGTVUnroll as DGTVUnroll,
         FirmGTVUnroll as FirmGTVUnroll,
         GGLRUnroll as GGLRUnroll,
         GGTVUnroll as GGTVUnroll,
@@ -110,31 +125,37 @@ if TYPE_CHECKING:
         GTVUnroll as GTVUnroll,
         GuardedCG as GuardedCG,
         HeavyBall as HeavyBall,
+        MixedUnroll as MixedUnroll,
+        QuadraticUnroll as QuadraticUnroll,
         SumUnroll as SumUnroll,
         VectorGTVUnroll as VectorGTVUnroll,
     )
 
 _HOME = {
     "graph": (
-        "BothDirections EdgeList Graph Grid Systems Topology grid_graph knn_graph path_graph "
-        "product_graph radius_graph"
+        "BalancedGraph BothDirections EdgeList Graph Grid MixedGraph Systems Topology grid_graph "
+        "knn_graph path_graph product_graph radius_graph space_time_graph"
     ),
     "kernels": "backend show_backends",
     "operators": (
-        "Adjacency AxisGradient BayerMosaic Blur ColorMosaic Diagonal Downsample Gradient "
-        "GradientGraph Identity Incidence Laplacian LaplacianPower LinearOperator MatrixFree "
-        "PlaneFit SamplingMask Selection Stack gershgorin_bound"
+        "Adjacency AxisGradient BalancedLaplacian BayerMosaic Blur ColorMosaic Diagonal "
+        "DirectedLaplacian Downsample Gradient GradientGraph Identity Incidence Laplacian "
+        "LaplacianPower LinearOperator MatrixFree PlaneFit SamplingMask Selection Stack "
+        "gershgorin_bound"
     ),
     "problems": (
-        "GGLR GGTV GLR GTF GTV DataTerm FirmGTV GraphPrior Interpolation LeastSquares Prior "
-        "Problem SumPrior VectorGTV start"
+        "DGLR DGTV GGLR GGTV GLR GTF GTV BalancedGLR DataTerm FirmGTV GraphPrior Interpolation "
+        "LeastSquares MixedPrior Prior Problem SumPrior VectorGTV start"
     ),
-    "solvers": "ADMM ConjugateGradient DampedJacobi Solution Status",
+    "solvers": "ADMM ConjugateGradient DampedJacobi Solution Status log_degree_graph",
     "unroll": (
-        "ADMMUnroll BoundedMomentum ConvergedSolve FirmGTVUnroll GGLRUnroll GGTVUnroll GLRUnroll "
-        "GTFUnroll GTVLinearProgramUnroll GTVUnroll GuardedCG HeavyBall SumUnroll VectorGTVUnroll"
+        "ADMMUnroll BalancedUnroll BoundedMomentum ConvergedSolve DGLRUnroll DGTVUnroll "
+        "FirmGTVUnroll GGLRUnroll GGTVUnroll GLRUnroll GTFUnroll GTVLinearProgramUnroll GTVUnroll "
+        "GuardedCG HeavyBall MixedUnroll QuadraticUnroll SumUnroll VectorGTVUnroll"
     ),
-    "learners": "DotProductLearner GraphLearner MahalanobisLearner",
+    "learners": (
+        "DotProductLearner GraphLearner LocallyScaledLearner MahalanobisLearner TemporalLearner"
+    ),
     "features": (
         "BilateralFeatures CausalTemporalConv EdgeConvFeatures GridCNN GridUNet OnGrid PointMLP"
     ),
@@ -143,7 +164,7 @@ _HOME = {
     ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
-_SUBMODULES = [*_HOME, "metrics", "testing", "viz"]
+_SUBMODULES = [*_HOME, "metrics", "sensors", "testing", "viz"]
 
 __all__ = ["__version__", *_MODULE_OF]
 

@@ -9,6 +9,7 @@ from gsp_unroll.graph import (
     knn_graph,
     path_graph,
     product_graph,
+    space_time_graph,
 )
 
 
@@ -41,6 +42,7 @@ UNDIRECTED = {
     "batch, nodes interleaved": lambda: knn_graph(
         cloud(7), 2, batch=torch.tensor([1, 0, 1, 0, 0, 3, 1])
     ),
+    "places at every step": lambda: space_time_graph(knn_graph(cloud(4), 2), 2).spatial,
     "product": lambda: product_graph(path_graph(2), EdgeList(edges((0, 1), (0, 2)), 3)),
 }
 
@@ -51,6 +53,7 @@ DIRECTED = {
     "one-way edges": lambda: EdgeList(edges((0, 1), (1, 0), (3, 1)), 5, directed=True),
     "rows of neighbours": lambda: knn_graph(cloud(7), 2, symmetrize=None),
     "causal product": lambda: product_graph(path_graph(3, directed=True), path_graph(2)),
+    "steps at every place": lambda: space_time_graph(knn_graph(cloud(3), 1), 4, (1, 3)).temporal,
     "causal batch": lambda: EdgeList(
         edges((0, 1), (2, 3), (4, 3)), 5, torch.tensor([0, 0, 1, 1, 1]), directed=True
     ),

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 import torch
 
-from gsp_unroll.graph import Graph, grid_graph, knn_graph
+from gsp_unroll.graph import Graph, MixedGraph, grid_graph, knn_graph
 from gsp_unroll.learners import MahalanobisLearner
 from gsp_unroll.operators import GradientGraph, PlaneFit, SamplingMask
 from gsp_unroll.problems import GLR, GTV, DataTerm, Interpolation, LeastSquares, VectorGTV
 from gsp_unroll.unroll import (
     BoundedMomentum,
+    DGLRUnroll,
+    DGTVUnroll,
     FirmGTVUnroll,
     GGLRUnroll,
     GGTVUnroll,
@@ -20,6 +22,7 @@ from gsp_unroll.unroll import (
     GTVUnroll,
     GuardedCG,
     HeavyBall,
+    MixedUnroll,
     SumUnroll,
     VectorGTVUnroll,
 )
@@ -50,6 +53,8 @@ class Case:
     row_weights: bool = False
     #: Makes the graph that the layer is called with.
     graph_of: Callable = plain
+    #: The weights in space, and their rows as the directed graph in time.
+    mixed: bool = False
 
     def layer(self, heads=None, dtype=torch.float64, seed=0):
         """The layer with every parameter moved a little, so that no two heads or steps agree."""
@@ -63,6 +68,8 @@ class Case:
     def graph(self, topology, weight):
         """The graph that the layer is meant for, from weights on an undirected topology."""
         graph = Graph.unchecked(topology, topology.mask_edges(weight))
+        if self.mixed:
+            return MixedGraph(graph, graph.normalized("row"))
         return self.graph_of(graph.normalized("row") if self.row_weights else graph)
 
     def data(self, mask, y):
@@ -130,6 +137,21 @@ LAYERS = {
         lambda h: SumUnroll([GTV, VectorGTV], T, K, heads=h, rho=0.8),
         LeastSquares,
         couples_channels=True,
+    ),
+    "directed GLR, hard": Case(lambda h: DGLRUnroll(K, heads=h), Interpolation, row_weights=True),
+    "directed GLR, soft": Case(
+        lambda h: DGLRUnroll(K, heads=h, mu=0.7), LeastSquares, row_weights=True
+    ),
+    "directed GTV, hard": Case(
+        lambda h: DGTVUnroll(T, K, heads=h), Interpolation, row_weights=True
+    ),
+    "directed GTV, soft": Case(
+        lambda h: DGTVUnroll(T, K, heads=h, rho=0.8), LeastSquares, row_weights=True
+    ),
+    "mixed, hard": Case(lambda h: MixedUnroll(T, K, heads=h), Interpolation, mixed=True),
+    "mixed, soft": Case(lambda h: MixedUnroll(T, K, heads=h, rho=0.8), LeastSquares, mixed=True),
+    "mixed, guarded CG": Case(
+        lambda h: MixedUnroll(T, K, heads=h, rho=0.8, solver=GuardedCG), LeastSquares, mixed=True
     ),
     "linear program": Case(
         lambda h: GTVLinearProgramUnroll(T, K, heads=h), Interpolation, dead=T, row_weights=True

@@ -2,14 +2,16 @@
 
 import torch
 
-from gsp_unroll.graph import EdgeList, Graph, grid_graph, knn_graph, path_graph
+from gsp_unroll.graph import BalancedGraph, EdgeList, Graph, grid_graph, knn_graph, path_graph
 from gsp_unroll.operators import (
     Adjacency,
     AxisGradient,
+    BalancedLaplacian,
     BayerMosaic,
     Blur,
     ColorMosaic,
     Diagonal,
+    DirectedLaplacian,
     Downsample,
     Gradient,
     GradientDifferences,
@@ -21,6 +23,7 @@ from gsp_unroll.operators import (
     LaplacianPower,
     MatrixFree,
     PlaneFit,
+    Polarized,
     SamplingMask,
     Stack,
 )
@@ -34,6 +37,9 @@ BATCH = knn_graph(cloud(7), 2, batch=torch.tensor([1, 0, 1, 0, 0, 3, 1]))
 TWO = knn_graph(cloud(16), 4, batch=torch.arange(16) % 2)
 CAUSAL = path_graph(6, lags=(1, 3), directed=True)
 BOTH = IMAGE.both_directions()
+ONE_WAY = EdgeList(
+    edges((0, 1), (1, 0), (3, 1), (4, 5)), 7, torch.tensor([0, 0, 1, 0, 1, 1, 2]), directed=True
+)
 
 X_TRANS = (
     (1, 2, 1, 1, 0, 1),
@@ -72,6 +78,12 @@ def slopes_on(topology, *batch, dtype=torch.float64):
     points = cloud(topology.num_nodes, seed=5).to(dtype)
     F = None if topology.lattice else PlaneFit(topology, points)
     return GradientGraph.of(weighted(topology, *batch, dtype=dtype), F)
+
+
+def signed(topology, *batch, dtype=torch.float64):
+    """A balanced graph of two camps."""
+    signs = 2 * bools(topology.num_nodes, 1, seed=3).to(dtype) - 1
+    return BalancedGraph(weighted(topology, *batch, dtype=dtype), signs)
 
 
 def matrix(dtype, rows=3, columns=5, on_channels=False):
@@ -118,6 +130,36 @@ OPERATORS = {
     "laplacian to the fourth, per head": lambda t: (
         LaplacianPower(weighted(POINTS, 2, dtype=t), 4),
         (2, 7, 2),
+    ),
+    "laplacian, balanced": lambda t: (BalancedLaplacian(signed(IMAGE, dtype=t)), (12, 2)),
+    "laplacian, balanced, of a batch": lambda t: (
+        BalancedLaplacian(signed(BATCH, dtype=t)),
+        (7, 2),
+    ),
+    "laplacian, balanced, sym": lambda t: (
+        BalancedLaplacian(signed(SCATTERED, 2, dtype=t), "sym"),
+        (2, 9, 2),
+    ),
+    "blur, seen through a polarity": lambda t: (
+        Polarized(Blur((3, 4), numbers(3, 3, dtype=t)), signed(IMAGE, dtype=t).polarity),
+        (12, 2),
+    ),
+    "directed laplacian": lambda t: (DirectedLaplacian(weighted(CAUSAL, dtype=t)), (6, 2)),
+    "directed laplacian of a batch": lambda t: (
+        DirectedLaplacian(weighted(ONE_WAY, dtype=t)),
+        (7, 2),
+    ),
+    "directed laplacian per head": lambda t: (
+        DirectedLaplacian(weighted(BOTH, 2, dtype=t)),
+        (2, 12, 2),
+    ),
+    "gram of the directed laplacian": lambda t: (
+        DirectedLaplacian(weighted(ONE_WAY, dtype=t)).gram,
+        (7, 2),
+    ),
+    "gram of the directed laplacian per head": lambda t: (
+        DirectedLaplacian(weighted(CAUSAL, 2, dtype=t)).gram,
+        (2, 6, 2),
     ),
     "adjacency": lambda t: (Adjacency(weighted(IMAGE, dtype=t)), (12, 2)),
     "adjacency of a directed graph": lambda t: (Adjacency(weighted(CAUSAL, dtype=t)), (6, 2)),

@@ -128,6 +128,38 @@ def radius_graph(points: Tensor, radius: float, *, batch: Tensor | None = None) 
     return _undirected(_keys(found, points.shape[0]), points, systems)
 
 
+def neighbor_distance(points: Tensor, k: int) -> Tensor:
+    r"""How far the `k`-th nearest other point is: the spacing of the points around each.
+
+    Of fewer than `k` others the farthest counts. Copies of a point are at distance 0, so drop
+    repeated points, or take `k` larger, before a logarithm is taken.
+
+    Args:
+        points: floating-point coordinates. No gradient flows through.
+        k: at least 1.
+
+    Shapes:
+        - **points:** `(nodes, coordinates)`, at least 2 nodes
+        - **output:** `(nodes, 1)`, in the dtype and on the device of `points`
+
+    Raises:
+        ValueError: points of another shape, not floating-point or not finite, or fewer than 2.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.graph import neighbor_distance
+        >>> neighbor_distance(torch.tensor([[0.0], [1.0], [3.0]]), k=1).flatten()
+        tensor([1., 1., 2.])
+    """
+    check_positive_count(k, "k")
+    _checked(points, None)
+    if len(points) < 2:
+        raise mistake(f"{len(points)} points", "at least 2", "A single point has no neighbour.")
+    ((_, tree),) = _search_trees(points, None)
+    distance, _ = tree.query(tree.data, k=[min(k, len(points) - 1) + 1])  # itself is the first
+    return torch.from_numpy(distance).to(points)
+
+
 def _search_trees(points: Tensor, batch: Tensor | None) -> Iterator[tuple[Array, Any]]:
     """The nodes of each graph of two or more, ascending, and the search tree of their points."""
     from scipy.spatial import cKDTree  # takes a third of a second to import

@@ -2,13 +2,17 @@
 
 from .base import GraphLearner, bounded_exp
 from .dot_product import DotProductLearner
+from .locally_scaled import LocallyScaledLearner
 from .mahalanobis import MahalanobisLearner
 from .precision import full_precision
+from .temporal import TemporalLearner
 
 __all__ = [
     "DotProductLearner",
     "GraphLearner",
+    "LocallyScaledLearner",
     "MahalanobisLearner",
+    "TemporalLearner",
     "bounded_exp",
     "full_precision",
 ]

@@ -273,7 +273,7 @@ def _parts(learner: GraphLearner, solver: nn.Module, at_once: int | None) -> lis
 def reach_of_solve(learner: GraphLearner, solver: nn.Module, radius: int) -> Reach:
     """How far a solved value depends on the features that its graph is drawn on."""
     hops = num_products(solver) + learner.hops
-    if getattr(solver, "normalization", "none") == "sym":
+    if getattr(solver, "normalization", "none") == "sym" or _edges_per_product(solver) != 1:
         hops += 1  # the Laplacian is scaled once more, by the degrees of the graph
     return Reach(hops * radius)
 
@@ -289,8 +289,8 @@ def num_products(solver: nn.Module) -> int:
         ValueError: a solve whose steps depend on inner products, or of another kind.
     """
     solves = getattr(solver, "linear_solves", None) or [getattr(solver, "linear_solve", None)]
-    hops: int | None = getattr(solver, "hops", 1)
-    if hops is None or any(not hasattr(solve, "coefficients") for solve in solves):
+    edges = _edges_per_product(solver)
+    if edges is None or any(not hasattr(solve, "coefficients") for solve in solves):
         raise mistake(
             f"a {type(solver).__name__} as solver",
             "an unrolled solver whose number of products is known",
@@ -303,4 +303,10 @@ def num_products(solver: nn.Module) -> int:
             "Use BoundedMomentum, the default, or HeavyBall as its linear solve.",
         )
     steps: int = sum(solve.cg_steps for solve in solves)
-    return hops * steps
+    return edges * steps
+
+
+def _edges_per_product(solver: nn.Module) -> int | None:
+    """How many edges a product in a linear solve of `solver` moves a value; None if not known."""
+    edges: int | None = getattr(solver, "edges_per_product", 1)
+    return edges

@@ -1,5 +1,6 @@
 """Linear operators with exact adjoints."""
 
+from .balanced import BalancedLaplacian, Polarized
 from .base import (
     Adjoint,
     Composition,
@@ -13,6 +14,7 @@ from .base import (
 )
 from .blur import Blur
 from .bounds import gershgorin_bound
+from .directed import DirectedGram, DirectedLaplacian
 from .elementary import Diagonal, Identity, MatrixFree
 from .gradient_graph import GradientDifferences, GradientGraph, GradientLaplacian
 from .graph import Adjacency, Gradient, Incidence, Laplacian
@@ -25,11 +27,14 @@ __all__ = [
     "Adjacency",
     "Adjoint",
     "AxisGradient",
+    "BalancedLaplacian",
     "BayerMosaic",
     "Blur",
     "ColorMosaic",
     "Composition",
     "Diagonal",
+    "DirectedGram",
+    "DirectedLaplacian",
     "Downsample",
     "Gradient",
     "GradientDifferences",
@@ -44,6 +49,7 @@ __all__ = [
     "MatrixFree",
     "NodeGradient",
     "PlaneFit",
+    "Polarized",
     "SamplingMask",
     "Scaled",
     "Selection",

@@ -1,6 +1,9 @@
 """Restoration problems: a data term plus a prior."""
 
+from .balanced import BalancedGLR, polarized
 from .data_terms import DataTerm, Interpolation, LeastSquares
+from .directed import DGLR, DGTV, DirectedPrior
+from .mixed import MixedPrior
 from .priors import (
     GGLR,
     GGTV,
@@ -20,6 +23,9 @@ from .problem import Problem
 from .start import start
 
 __all__ = [
+    "BalancedGLR",
+    "DGLR",
+    "DGTV",
     "GGLR",
     "GGTV",
     "GLR",
@@ -27,15 +33,18 @@ __all__ = [
     "GTV",
     "DataTerm",
     "FirmGTV",
+    "DirectedPrior",
     "GraphPrior",
     "Interpolation",
     "LeastSquares",
+    "MixedPrior",
     "Prior",
     "Problem",
     "SumPrior",
     "VectorGTV",
     "firm_threshold",
     "group_soft_threshold",
+    "polarized",
     "soft_threshold",
     "start",
 ]

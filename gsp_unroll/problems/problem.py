@@ -10,7 +10,7 @@ from .._checks import check_same_kind, check_signal, mistake
 from .._typing import EdgeSignal, PerSystem, Signal
 from ..operators import LinearOperator
 from .data_terms import DataTerm
-from .priors import Prior, SumPrior
+from .priors import Prior
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class Problem:
                 "the same nodes",
                 "Build the graph and the forward operator for one signal.",
             )
-        for part in self.prior.parts if isinstance(self.prior, SumPrior) else (self.prior,):
+        for part in self.prior.summands:
             graph = getattr(part, "graph", None)
             if graph is not None:
                 check_same_kind(self.data.y, graph.weight, "the observation", "the edge weights")
@@ -104,7 +104,7 @@ class Problem:
             candidates: edge signals, one for every term of $g$; near $\rho u$ of ADMM.
             at: $\bar x$, the nearer to the minimiser the better; zero by default.
         """
-        prior, Q = self.prior, self.prior.quadratic
+        prior, Q = self.prior, self.prior.beside
         if not (prior.has_dual_bound or (prior.is_norm and self._all_observed())):
             return None
         bounds = []

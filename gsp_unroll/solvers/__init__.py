@@ -11,6 +11,7 @@ from .conjugate_gradient import (
     jacobi,
 )
 from .damped_jacobi import DampedJacobi
+from .log_degree import LearnedGraph, log_degree_graph
 from .solution import Solution, Status
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "CGState",
     "ConjugateGradient",
     "DampedJacobi",
+    "LearnedGraph",
     "LinearSolve",
     "Preconditioner",
     "Solution",
@@ -29,4 +31,5 @@ __all__ = [
     "cg_start",
     "cg_step",
     "jacobi",
+    "log_degree_graph",
 ]

@@ -81,15 +81,8 @@ def admm_step(
         Kx = relaxation * Kx + (1 - relaxation) * z
     z = prior.prox(Kx + u, 1 / rho)
     u = u + Kx - z
-    Q = quadratic_model(prior, rho)
-    x = linear_solve(*data.system(Q, rho * prior.pull_back(z - u)), x)
+    x = linear_solve(*data.system(prior.quadratic(rho), rho * prior.pull_back(z - u)), x)
     return ADMMState(x, z, u)
-
-
-def quadratic_model(prior: Prior, rho: float | Tensor) -> LinearOperator:
-    r"""$\rho K^\top WK$, and the quadratic form that the prior keeps beside $g$, if any."""
-    Q = prior.normal.scaled(rho)
-    return Q if prior.quadratic is None else Q + prior.quadratic
 
 
 #: `(state, relaxation, step, steps) -> (state, z_old)`: the state `steps` steps after the first
@@ -197,8 +190,11 @@ class ADMM:
                 return report
 
     def _start(self, problem: Problem) -> Signal:
-        if problem.prior.topology is not None:
-            return start(problem.data, problem.prior.topology)
+        # a sum starts along the edges of the first of its parts that has any
+        graphs = (getattr(part, "graph", None) for part in problem.prior.summands)
+        graph = next((g for g in graphs if g is not None), None)
+        if graph is not None:
+            return start(problem.data, graph.topology)
         return torch.zeros_like(problem.data.backprojected)
 
     def _by_steps(self, problem: Problem, rho: float | Tensor) -> Run:
@@ -284,9 +280,7 @@ class ADMM:
             primal_residual=primal,
             dual_residual=dual,
             duality_gap=gap,
-            preconditioner=preconditioner_name(
-                data.system(quadratic_model(prior, rho))[0].diagonal()
-            ),
+            preconditioner=preconditioner_name(data.system(prior.quadratic(rho))[0].diagonal()),
         )
 
     def _status(

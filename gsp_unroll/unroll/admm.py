@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -17,6 +17,33 @@ from ._doors import check_inputs, check_penalty
 from .fused import fused
 from .linear_solve import BoundedMomentum, LinearSolveFactory
 from .parameters import last, log_parameter, positive
+
+
+def admm_iterates(
+    data: DataTerm,
+    x0: Signal,
+    priors: Iterable[Prior],
+    rhos: Iterable[float | Tensor],
+    linear_solves: Iterable[nn.Module],
+) -> Iterator[ADMMState]:
+    """The state after each step of ADMM, with a prior, a penalty and a linear solve for each.
+
+    Args:
+        data: the data term.
+        x0: feasible start.
+        priors: the prior of each step; they share the analysis `K`.
+        rhos: the penalty of each.
+        linear_solves: the linear solve of each.
+    """
+    state, rho_old = None, None
+    for prior, rho, linear_solve in zip(priors, rhos, linear_solves, strict=True):
+        if state is None or rho_old is None:
+            state = admm_start(prior, x0)
+        else:
+            # u is the dual divided by rho: a new rho leaves the dual itself in place
+            state = state._replace(u=state.u * (rho_old / rho))
+        state, rho_old = admm_step(data, prior, state, rho, linear_solve), rho
+        yield state
 
 
 class ADMMUnroll(nn.Module, ABC):
@@ -48,10 +75,6 @@ class ADMMUnroll(nn.Module, ABC):
         ValueError: `rho` missing for `LeastSquares` or given for `Interpolation`; data and graph
             that do not fit together.
     """
-
-    #: How many edges in a row a product with the linear system spans; None where that is not known,
-    #: and an image then cannot be restored tile by tile.
-    hops: int | None = 1
 
     def __init__(
         self,
@@ -87,13 +110,9 @@ class ADMMUnroll(nn.Module, ABC):
     ) -> Iterator[ADMMState]:
         """The state after each iteration, for diagnostics."""
         x0 = self._start(data, graph, x0)
-        state, rho = admm_start(self.prior(graph, self._lam(0)), x0), self.rho(0)
-        for t, linear_solve in enumerate(self.linear_solves):
-            rho_old, rho = rho, self.rho(t)
-            # u is the dual divided by rho: a new rho leaves the dual itself in place
-            state = state._replace(u=state.u * (rho_old / rho))
-            state = admm_step(data, self.prior(graph, self._lam(t)), state, rho, linear_solve)
-            yield state
+        steps = range(self.num_iterations)
+        priors = (self.prior(graph, self._lam(t)) for t in steps)
+        return admm_iterates(data, x0, priors, map(self.rho, steps), self.linear_solves)
 
     def _lam(self, t: int) -> Tensor:
         return positive(self.log_lam[t], self.heads)

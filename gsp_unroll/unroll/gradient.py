@@ -9,7 +9,7 @@ from torch import Tensor
 from ..graph import Graph
 from ..problems import GGLR, GGTV
 from .admm import ADMMUnroll
-from .glr import QuadraticUnroll
+from .quadratic import QuadraticUnroll
 
 
 class GGLRUnroll(QuadraticUnroll):
@@ -34,7 +34,7 @@ class GGLRUnroll(QuadraticUnroll):
 
     head_axes: ClassVar = {"log_mu": -1}
     # a slope, a comparison, a slope: an edge spans one row or more, a slope one
-    hops = 3
+    edges_per_product: ClassVar[int] = 3
 
     def prior(self, graph: Graph) -> GGLR:
         return GGLR(graph, self.mu)
@@ -59,7 +59,7 @@ class GGTVUnroll(ADMMUnroll):
     """
 
     head_axes: ClassVar = {"log_lam": -1, "log_rho": -1}
-    hops = 3
+    edges_per_product: ClassVar[int] = 3
 
     def prior(self, graph: Graph, lam: Tensor) -> GGTV:
         return GGTV(graph, lam)

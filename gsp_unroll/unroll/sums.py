@@ -27,8 +27,8 @@ class SumUnroll(ADMMUnroll):
     `ADMMUnroll`. The parts see the graph that the layer is called with; one that lives on another
     graph brings it along, as in `lambda graph, mu: GLR(in_time, mu)`.
 
-    How far a product reaches depends on the parts, so `hops` is None: set it on a subclass to
-    restore images tile by tile.
+    How far a product reaches depends on the parts, so `edges_per_product` is None: set it on a
+    subclass to restore images tile by tile.
 
     Args:
         parts: makes each prior from `(graph, weight)`.
@@ -56,7 +56,7 @@ class SumUnroll(ADMMUnroll):
     """
 
     head_axes: ClassVar = {"log_lam": -1, "log_rho": -1}
-    hops = None
+    edges_per_product: ClassVar[int | None] = None
 
     def __init__(
         self,

@@ -55,7 +55,7 @@ class GTFUnroll(ADMMUnroll):
     ) -> None:
         super().__init__(num_iterations, cg_steps, heads=heads, lam=lam, rho=rho, solver=solver)
         check_order(order)
-        self.order, self.hops = order, order + 1
+        self.order, self.edges_per_product = order, order + 1
 
     def prior(self, graph: Graph, lam: Tensor) -> GTF:
         return GTF(graph, lam, self.order)

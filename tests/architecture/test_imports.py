@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "learners": {"graph"},
     "features": {"graph"},
     "models": {"graph", "operators", "problems", "solvers", "unroll", "learners", "features"},
+    "sensors": {"graph", "operators", "learners"},
 }
 # What people run, large enough to be folders.
 TOOLS = {"train", "evaluate"}

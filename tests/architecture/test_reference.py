@@ -22,6 +22,7 @@ ABSTRACT = {
     "Prior": "abstract `prox`; the guide to a new prior writes one",
     "GraphPrior": "abstract `prox`; GTV is one",
     "ADMMUnroll": "abstract `prior`; GTVUnroll is one",
+    "QuadraticUnroll": "abstract `prior`; GLRUnroll is one",
 }
 PUBLIC = [name for name in gsp_unroll.__all__ if name != "__version__"]
 

@@ -1,6 +1,7 @@
 """Laws of every learner: what a learned graph may depend on, and what its gradients reach."""
 
 import copy
+import math
 import pickle
 
 import pytest
@@ -12,6 +13,7 @@ from gsp_unroll.graph.convert import to_edge_list
 from gsp_unroll.learners import (
     DotProductLearner,
     GraphLearner,
+    LocallyScaledLearner,
     MahalanobisLearner,
     full_precision,
 )
@@ -28,12 +30,18 @@ class L1Similarity(GraphLearner):
         return (-(features_i - features_j).abs().sum(-1)).exp()
 
 
+def locally_scaled(num_features, **options):
+    """The last of so many features is the logarithm of the spacing."""
+    return LocallyScaledLearner(num_features - 1, **options)
+
+
 LEARNERS = {
     "mahalanobis": MahalanobisLearner,
+    "locally scaled": locally_scaled,
     "dot product": DotProductLearner,
     "user's own": L1Similarity,
 }
-PARAMETRIC = {name: LEARNERS[name] for name in ("mahalanobis", "dot product")}
+PARAMETRIC = {name: LEARNERS[name] for name in ("mahalanobis", "locally scaled", "dot product")}
 
 
 def over(registry):
@@ -183,9 +191,9 @@ def test_the_graphs_of_a_batch_do_not_see_each_other(kind):
     assert_same(learner(features, both).weight, torch.cat(alone))
 
 
-def alone(learner, head):
+def alone(kind, learner, head):
     """The learner of one head."""
-    single = type(learner)(D, normalization=learner.normalization).double()
+    single = kind(D, normalization=learner.normalization).double()
     single.load_state_dict({name: p[head] for name, p in learner.state_dict().items()})
     return single
 
@@ -197,7 +205,7 @@ def test_heads_together_equal_each_head_alone(kind, structure):
     features = features_on(topology, 2, HEADS)
     weight = learner(features, topology).weight
     for head in range(HEADS):
-        assert_same(alone(learner, head)(features[:, head], topology).weight, weight[:, head])
+        assert_same(alone(kind, learner, head)(features[:, head], topology).weight, weight[:, head])
 
 
 @pytest.mark.parametrize("batch", [(2,), (2, 3), (0,)])
@@ -240,6 +248,11 @@ def test_every_entry_of_every_parameter_of_attention_acts_at_the_start(heads, nu
 @pytest.mark.parametrize("heads", [None, HEADS])
 def test_every_entry_of_the_factor_acts_at_the_start(heads):
     assert_alive(MahalanobisLearner(D, heads=heads), heads)
+
+
+@pytest.mark.parametrize("heads", [None, HEADS])
+def test_every_entry_of_a_local_scale_acts_at_the_start(heads):
+    assert_alive(locally_scaled(D, heads=heads), heads)
 
 
 def assert_alive(learner, heads):
@@ -315,6 +328,31 @@ def test_factor_starts_at_init_times_the_identity():
     learner.factor.data.normal_()
     learner.reset_parameters()
     assert_same(learner.factor.data, 0.25 * torch.eye(D).expand(HEADS, D, D))
+
+
+def test_locally_scaled_weights_by_hand():
+    topology = grid_graph((3, 4))
+    learner = learner_for(locally_scaled, topology, HEADS, normalization="none")
+    features = features_on(topology, HEADS)
+    weight = learner(features, topology).weight
+    for h in range(HEADS):
+        for (i, j), w in zip(topology.edge_index.T.tolist(), weight[h], strict=True):
+            if w == 0:
+                continue  # no edge
+            place, spacing = features[h, :, :2], features[h, :, 2].exp()
+            square = (learner.factor[h] @ (place[i] - place[j])).square().sum()
+            assert_same(w, (-square / (spacing[i] * spacing[j]) ** learner.power[h]).exp())
+
+
+def test_a_local_scale_of_power_0_is_the_plain_metric_and_of_power_1_knows_no_unit():
+    place, topology = torch.rand(12, 2, dtype=torch.float64), grid_graph((3, 4))
+    features = torch.cat([place, torch.randn(12, 1, dtype=torch.float64)], -1)
+    plain = MahalanobisLearner(2)(place.float(), topology).weight
+    scaled = LocallyScaledLearner(2, power=0.0)(features.float(), topology).weight
+    torch.testing.assert_close(scaled, plain)
+    one = LocallyScaledLearner(2).double()
+    other = torch.cat([7 * place, features[:, 2:] + math.log(7)], -1)
+    assert_same(one(features, topology).weight, one(other, topology).weight)
 
 
 def test_scores_start_as_the_plain_inner_product():
@@ -399,7 +437,7 @@ def test_bilateral_filter_is_a_special_case():
 
 def test_pyg_has_written_its_fast_edge_updater(kind):
     learner = learner_for(kind, path_graph(2))
-    assert f"{kind.__name__}_edge_updater" in type(learner).edge_updater.__module__
+    assert f"{type(learner).__name__}_edge_updater" in type(learner).edge_updater.__module__
 
 
 COMPILED = {

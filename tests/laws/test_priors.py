@@ -150,16 +150,16 @@ def test_a_sum_opens_sums_and_folds_what_is_quadratic():
     assert total.split == (a, c)
     assert total.folded == (b, b)
     x = rand(12, 2)
-    assert_same(total.quadratic(x), 0.4 * b.normal(x))
+    assert_same(total.beside(x), 0.4 * b.normal(x))
+    assert_same(total.quadratic(0.5)(x), 0.5 * total.normal(x) + total.beside(x))
     assert_same(total(x), (a(x) + 2 * b(x)).sum(-1, keepdim=True) + c(x))
     assert total.K.num_outputs == 2 * IMAGE.num_edges
-    assert (a + b).topology is IMAGE
 
 
 def test_a_sum_of_quadratic_priors_is_quadratic():
     graph = weighted(IMAGE)
     total, x = GLR(graph, 0.3) + GLR(graph, 0.4), rand(12, 2)
-    assert total.quadratic is None
+    assert total.beside is None
     assert_same(total.Q(x), GLR(graph, 0.7).Q(x))
     assert_same(total(x), GLR(graph, 0.7)(x))
     assert (GTV(graph) + GLR(graph)).Q is None

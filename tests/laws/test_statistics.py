@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from gsp_unroll import EdgeList, Graph, grid_graph, path_graph
-from gsp_unroll.graph import connectivity, effective_neighbors, roughness, to_edge_list
+from gsp_unroll.graph import (
+    connectivity,
+    effective_neighbors,
+    neighbor_distance,
+    roughness,
+    to_edge_list,
+)
 
 
 def dense(graph, weight):
@@ -119,3 +125,23 @@ def test_mistakes():
         roughness(grids(), torch.rand(42, 1))
     with pytest.raises(ValueError, match=r"nodes"):
         roughness(grids(), torch.rand(41, 1).double())
+
+
+# ---- spacing --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [1, 3, 40])
+def test_the_distance_to_a_neighbour_by_all_pairs(k):
+    points = torch.rand(20, 3, dtype=torch.float64)
+    expected = torch.cdist(points, points).sort(1).values[:, min(k, 19)]
+    torch.testing.assert_close(neighbor_distance(points, k), expected[:, None])
+    assert neighbor_distance(points.float(), k).dtype == torch.float32
+
+
+def test_copies_of_a_point_are_near_and_a_single_one_is_refused():
+    points = torch.tensor([[0.0], [0.0], [5.0]])
+    assert neighbor_distance(points, 1).flatten().tolist() == [0, 0, 5]
+    with pytest.raises(ValueError, match=r"Got 1 points"):
+        neighbor_distance(points[:1], 1)
+    with pytest.raises(ValueError, match="k"):
+        neighbor_distance(points, 0)

@@ -541,8 +541,9 @@ def test_parts_without_a_sample_stay_at_the_level_of_their_start(case, heads):
     for gradient in grads(x, torch.randn_like(x), [*leaves, *layer.parameters()]):
         assert bool(torch.isfinite(gradient).all())
     close(x[..., 3:5, :], x0.expand_as(x)[..., 3:5, :])
-    graph = case.graph(TWO_PARTS, w)
-    close(level(layer, graph, x), level(layer, graph, x0))
+    if not case.mixed:  # whose solves are scaled by another diagonal in every iteration
+        graph = case.graph(TWO_PARTS, w)
+        close(level(layer, graph, x), level(layer, graph, x0))
     assert (x - x0)[..., 5:8, :].abs().max() > 1e-2
 
 

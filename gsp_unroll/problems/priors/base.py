@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..._checks import check_same_kind, mistake
 from ..._typing import EdgeSignal, PerSystem, Signal
-from ...graph import Graph, Systems, Topology
+from ...graph import Graph, Systems
 from ...operators import Gradient, Laplacian, LinearOperator
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ class Prior(ABC):
     #: $\omega$ with $g+\tfrac\omega2\|\cdot\|_W^2$ convex, 0 for a convex `g`. A step of ADMM is
     #: well-defined for penalties above it.
     weak_convexity: float | Tensor = 0.0
-    #: The edges along which a solver fills gaps before it starts; None to start from zeros.
-    topology: Topology | None = None
 
     @property
     @abstractmethod
@@ -66,11 +64,21 @@ class Prior(ABC):
         r"""The operator of a quadratic prior, $g(Kx)=\tfrac12x^\top Qx$; None for any other."""
         return None
 
+    def quadratic(self, rho: float | Tensor) -> LinearOperator:
+        r"""$\rho\,K^\top WK$, the form that an x-update of ADMM adds to the data, and with it
+        whatever of the prior is quadratic and not split."""
+        return self.normal.scaled(rho)
+
     @property
-    def quadratic(self) -> LinearOperator | None:
-        r"""What the prior adds to $g(Kx)$ as $\tfrac12x^\top(\cdot)x$, solved for together with the
-        data instead of split; None if nothing (only a `SumPrior` adds something)."""
+    def beside(self) -> LinearOperator | None:
+        r"""The form $\tfrac12x^\top(\cdot)x$ that a prior with a dual bound adds to $g(Kx)$, not
+        split; None if nothing (only a `SumPrior` adds something)."""
         return None
+
+    @property
+    def summands(self) -> tuple[Prior, ...]:
+        """The priors that this one is the sum of."""
+        return (self,)
 
     @property
     def systems(self) -> Systems:
@@ -118,10 +126,6 @@ class GraphPrior(Prior):
     """
 
     graph: Graph
-
-    @property
-    def topology(self) -> Topology:  # type: ignore[override]
-        return self.graph.topology
 
     @property
     def K(self) -> LinearOperator:

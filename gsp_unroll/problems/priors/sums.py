@@ -54,7 +54,7 @@ class SumPrior(Prior):
             raise mistake("a sum of no priors", "at least one", "Give the parts as a tuple.")
         opened: list[Prior] = []
         for part in self.parts:
-            opened.extend(part.parts if isinstance(part, SumPrior) else (part,))
+            opened.extend(part.summands)
         split = tuple(part for part in opened if part.Q is None)
         folded = tuple(part for part in opened if part.Q is not None) if split else ()
         split = split or tuple(opened)
@@ -74,7 +74,6 @@ class SumPrior(Prior):
             "is_norm": all(part.is_norm for part in split),
             "keeps_range": all(part.keeps_range for part in opened),
             "weak_convexity": _largest([part.weak_convexity for part in split]),
-            "topology": next((p.topology for p in opened if p.topology is not None), None),
         }.items():
             object.__setattr__(self, name, value)
 
@@ -97,7 +96,15 @@ class SumPrior(Prior):
         return reduce(add, known) if len(known) == len(each) else None
 
     @property
-    def quadratic(self) -> LinearOperator | None:
+    def summands(self) -> tuple[Prior, ...]:
+        return self.parts
+
+    def quadratic(self, rho: float | Tensor) -> LinearOperator:
+        Q = reduce(add, (part.quadratic(rho) for part in self.split))
+        return Q if self.beside is None else Q + self.beside
+
+    @property
+    def beside(self) -> LinearOperator | None:
         known = [part.Q for part in self.folded if part.Q is not None]
         return reduce(add, known) if known else None
 
