@@ -61,7 +61,8 @@ class GradientGraph(Graph):
 
         Args:
             graph: who is compared with whom. A `GradientGraph` keeps its own slopes.
-            F: the slope at each node; on a lattice `AxisGradient` by default.
+            F: the slope at each node; on a lattice `AxisGradient` by default. Under `torch.compile`
+                make it beforehand.
 
         Raises:
             ValueError: no slopes for a graph that is no lattice.
