@@ -6,6 +6,8 @@ VENV   ?= .venv
 # The version the tests run on. Any other: `make demo TORCH=torch` takes the newest.
 # torch is installed before the package, so that a build made for your GPU is never replaced.
 TORCH  ?= torch==2.13.0
+# Processes that share the tests; each takes about 1 GB.
+WORKERS ?= 2
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -26,11 +28,12 @@ demo: $(VENV)/.demo
 # PASSIVE: on a busy machine, waiting OpenMP threads that spin slow each other down many times over.
 # TMPDIR: PyTorch Geometric leaves one generated file per layer class behind; they go with the folder.
 # The cache of compiled kernels is kept apart from it, since it saves time on the next call.
+# OMP_NUM_THREADS: the processes are threads enough.
 test: lint
 	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
-	OMP_WAIT_POLICY=PASSIVE MPLBACKEND=Agg TMPDIR="$$scratch" \
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE MPLBACKEND=Agg TMPDIR="$$scratch" \
 	TORCHINDUCTOR_CACHE_DIR="$(CURDIR)/.cache/inductor" \
-	$(BIN)/python -m pytest -q --durations=10 --cov --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --durations=10 --cov --cov-report=term $(PYTEST_ARGS)
 
 # One after another, so that no script disturbs the next; a failure does not hide the rest.
 bench: $(VENV)/.bench

@@ -235,7 +235,8 @@ def as_function(case, heads):
 @heads_or_none
 def test_gradient(case, heads):
     function, inputs = as_function(case, heads)
-    assert torch.autograd.gradcheck(function, inputs)
+    # entry by entry for one graph, along random directions for several
+    assert torch.autograd.gradcheck(function, inputs, fast_mode=heads is not None)
 
 
 @pytest.mark.slow
