@@ -16,6 +16,8 @@ from ..operators import Laplacian
 
 #: Nodes up to which dense matrices are made; 4000 take 128 MB each in float64.
 MAX_NODES = 4000
+#: Standard deviation of the logarithm of a scale, before anything is read.
+SPREAD = 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +140,7 @@ class GraphField(nn.Module):
         """
         model = self._model(y, features, topology, regressors)
         if scale is None:
-            scale = self.likeliest_scale(y, features, topology, regressors, sigma)
+            scale = _likeliest_scale(y, model, sigma, SPREAD)
         posterior = _Posterior(y, *model, scale, sigma)
         x, deviation = posterior.moments()
         return Estimate(x, deviation, posterior.log_likelihood)
@@ -164,7 +166,7 @@ class GraphField(nn.Module):
         topology: Topology,
         regressors: Signal | None = None,
         sigma: float = 0.0,
-        spread: float = 0.7,
+        spread: float = SPREAD,
     ) -> Tensor:
         r"""The $s$ between 1/12 and 12 of largest likelihood times that of $\log s$ itself, which
         is normal around 0: `(*batch, channels)`.
@@ -178,13 +180,7 @@ class GraphField(nn.Module):
             spread: standard deviation of $\log s$, above 0.
         """
         check_positive(spread, "spread")
-        model = self._model(y, features, topology, regressors)
-        scales = torch.linspace(-2.5, 2.5, 21, dtype=torch.float64, device=y.device).exp()
-        scores = []
-        for scale in scales:
-            likelihood = _Posterior(y, *model, scale, sigma).log_likelihood
-            scores.append(likelihood - (scale.log() / spread) ** 2 / 2)
-        return scales[torch.stack(scores).argmax(0)]
+        return _likeliest_scale(y, self._model(y, features, topology, regressors), sigma, spread)
 
     def graph(self, features: Signal, topology: Topology) -> Graph:
         """The learned graph."""
@@ -193,7 +189,7 @@ class GraphField(nn.Module):
 
     def _model(
         self, y: Signal, features: Signal, topology: Topology, regressors: Signal | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> _Model:
         """Expected value `(nodes, 1)`, covariance of the trend, and of the rest at scale 1."""
         n = topology.num_nodes
         if n > MAX_NODES:
@@ -230,6 +226,20 @@ class GraphField(nn.Module):
         F, slope = F.double(), self.slope.double().unsqueeze(-1)
         trend = (F * self.log_slope_variance.double().exp()) @ F.mT
         return F @ slope, trend, smooth + self.log_own.double().exp() * eye
+
+
+#: Expected value, covariance of the trend, and of the rest at scale 1.
+_Model = tuple[Tensor, Tensor, Tensor]
+
+
+@torch.no_grad()
+def _likeliest_scale(y: Signal, model: _Model, sigma: float, spread: float) -> Tensor:
+    scales = torch.linspace(-2.5, 2.5, 21, dtype=torch.float64, device=y.device).exp()
+    scores = []
+    for scale in scales:
+        likelihood = _Posterior(y, *model, scale, sigma).log_likelihood
+        scores.append(likelihood - (scale.log() / spread) ** 2 / 2)
+    return scales[torch.stack(scores).argmax(0)]
 
 
 class _Posterior:
