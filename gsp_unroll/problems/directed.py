@@ -9,7 +9,7 @@ from torch import Tensor
 from .._typing import EdgeSignal, PerSystem
 from ..graph import Graph
 from ..operators import DirectedLaplacian, LinearOperator
-from .priors import Prior, soft_threshold
+from .priors import Prior, QuadraticPrior, soft_threshold
 from .priors.base import check_weight_of_prior
 
 
@@ -85,7 +85,7 @@ class DGTV(DirectedPrior):
 
 
 @dataclass(frozen=True, eq=False)
-class DGLR(DirectedPrior):
+class DGLR(QuadraticPrior, DirectedPrior):
     r"""Directed graph Laplacian regulariser,
     $\tfrac\mu2\|L_r^dx\|_2^2=\tfrac\mu2\,x^\top\mathcal L_r^dx$ with
     $\mathcal L_r^d=(L_r^d)^\top L_r^d$.
@@ -113,23 +113,6 @@ class DGLR(DirectedPrior):
         1.0
     """
 
-    mu: float | Tensor = 1.0
-
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_weight_of_prior(self.mu, "mu")
-
-    @property
-    def Q(self) -> LinearOperator:
-        r"""$\mu\mathcal L_r^d$, the operator of the quadratic form."""
-        return self.normal.scaled(self.mu)
-
-    @property
-    def strength(self) -> float | Tensor:
-        return self.mu
-
-    def penalty(self, z: EdgeSignal) -> EdgeSignal:
-        return 0.5 * self.mu * z**2
-
-    def prox(self, z: EdgeSignal, step: float | Tensor) -> EdgeSignal:
-        return z / (1 + self.mu * step)
+        DirectedPrior.__post_init__(self)

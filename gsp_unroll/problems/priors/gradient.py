@@ -48,7 +48,7 @@ class GradientPrior(GraphPrior):
 
 
 @dataclass(frozen=True, eq=False)
-class GGLR(GradientPrior, QuadraticPrior):
+class GGLR(QuadraticPrior, GradientPrior):
     r"""Gradient graph Laplacian regulariser, $\tfrac\mu2\,\alpha^\top\bar L\alpha=\tfrac\mu2
     \sum_a\sum_{(i,j)}w_{ij}(\alpha_{a,i}-\alpha_{a,j})^2$ with the slopes $\alpha=Fx$.
 

@@ -10,18 +10,17 @@ from torch import Tensor
 from ..._checks import mistake
 from ..._typing import EdgeSignal
 from ...operators import Diagonal, Gradient, Laplacian, LinearOperator
-from .base import GraphPrior, check_weight_of_prior
+from .base import GraphPrior, Prior, check_weight_of_prior
 
 
 @dataclass(frozen=True, eq=False)
-class QuadraticPrior(GraphPrior):
+class QuadraticPrior(Prior):
     r"""$\tfrac\mu2\|z\|_W^2$ with $z=Kx$: a quadratic form $\tfrac12x^\top Qx$ with
     $Q=\mu\,K^\top WK$.
 
-    A subclass says what is compared: `K` and `normal`.
+    A subclass says what is compared and in which metric: `K`, `weigh` and `normal`.
 
     Args:
-        graph: the weighted graph.
         mu: weight of the prior, at least 0; a tensor must broadcast against signals.
     """
 
@@ -39,14 +38,14 @@ class QuadraticPrior(GraphPrior):
         return self.mu
 
     def penalty(self, z: EdgeSignal) -> EdgeSignal:
-        return 0.5 * self.mu * self.w * z**2
+        return 0.5 * self.mu * self.weigh(z) * z
 
     def prox(self, z: EdgeSignal, step: float | Tensor) -> EdgeSignal:
         return z / (1 + self.mu * step)
 
 
 @dataclass(frozen=True, eq=False)
-class GLR(QuadraticPrior):
+class GLR(QuadraticPrior, GraphPrior):
     r"""Graph Laplacian regulariser,
     $\tfrac\mu2\,x^\top Lx=\tfrac\mu2\sum_{(i,j)}w_{ij}(x_i-x_j)^2$.
 
