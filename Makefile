@@ -29,11 +29,12 @@ demo: $(VENV)/.demo
 # TMPDIR: PyTorch Geometric leaves one generated file per layer class behind; they go with the folder.
 # The cache of compiled kernels is kept apart from it, since it saves time on the next call.
 # OMP_NUM_THREADS: the processes are threads enough.
+# loadfile: the blocks of a page share their names, so one process runs them all.
 test: lint
 	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE MPLBACKEND=Agg TMPDIR="$$scratch" \
 	TORCHINDUCTOR_CACHE_DIR="$(CURDIR)/.cache/inductor" \
-	$(BIN)/python -m pytest -q -n $(WORKERS) --durations=10 --cov --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations=10 --cov --cov-report=term $(PYTEST_ARGS)
 
 # One after another, so that no script disturbs the next; a failure does not hide the rest.
 bench: $(VENV)/.bench
