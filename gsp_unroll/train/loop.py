@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from .._checks import check_positive_count, mistake
 from .._files import written_whole
+from ..models import from_pretrained
 from ..models.named import NETWORKS, save_network
 from ..problems import DataTerm
 from .checkpoint import load_state, save_state
@@ -39,11 +40,32 @@ LOSSES: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+def begin_with(trained: str, network: nn.Module) -> None:
+    """Takes over what has the same name and the same shape in both.
+
+    Args:
+        trained: name or path of a trained network, for `from_pretrained`.
+        network: takes the values.
+
+    Raises:
+        ValueError: no such network, or one that shares nothing with this.
+    """
+    state, found = network.state_dict(), from_pretrained(trained).state_dict()
+    shared = {k: v for k, v in found.items() if k in state and v.shape == state[k].shape}
+    if not shared:
+        raise mistake(
+            f"begin={trained!r}, no part of which has the name and the shape of one here",
+            "a network of the same kind and width",
+            "Correct the arguments, or leave begin out.",
+        )
+    network.load_state_dict(state | shared)
+
+
 def rehearse(plan: Plan) -> None:
     """Restores one small grey image: what does not fit together shows before a photograph is read.
 
     Raises:
-        ValueError: a network that cannot be built, or not for this task.
+        ValueError: a network that cannot be built, or not for this task, or begun as asked.
     """
     task, shape = TASKS[plan.task], (8, 8)
     truth = task.truth(torch.full((1, shape[0] * shape[1], 3), 0.5))
@@ -61,6 +83,8 @@ def rehearse(plan: Plan) -> None:
             f"a network that restores {task.channels} channels of what this task observes",
             'For "interpolate", ugtv and uglr take --arguments \'{"channels": 1}\'.',
         )
+    if plan.begin is not None:
+        begin_with(plan.begin, network)
 
 
 class Training:
@@ -76,7 +100,8 @@ class Training:
 
     Raises:
         ValueError: a folder that holds a training of another plan or on other photographs, or a
-            damaged one; a batch that the processes cannot share.
+            damaged one; a network to begin with that is none or shares nothing with the plan's;
+            a batch that the processes cannot share.
     """
 
     def __init__(
@@ -98,6 +123,8 @@ class Training:
         self._check_accelerator()
         torch.manual_seed(plan.seed)
         network = NETWORKS[plan.network](**plan.arguments)
+        if plan.begin is not None:
+            begin_with(plan.begin, network)
         self._data_term = network.data_term
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.average))
         optimizer = torch.optim.Adam(network.parameters(), lr=plan.rate)

@@ -19,6 +19,8 @@ class Plan:
         task: name in `gsp_unroll.train.tasks.TASKS`.
         steps: of the optimiser.
         arguments: of the network's constructor, as JSON has them.
+        begin: a trained network to begin with, by a name or path that `from_pretrained` takes:
+            weights of the same name and shape are taken over, others begin as ever. None for none.
         batch: crops a step, over all processes.
         crop: side of a crop in pixels.
         patches: None for fresh crops throughout, else the size of a fixed set.
@@ -51,6 +53,7 @@ class Plan:
     task: str
     steps: int
     arguments: dict[str, Any] = field(default_factory=dict)
+    begin: str | None = None
     batch: int = 16
     crop: int = 64
     patches: int | None = None

@@ -459,6 +459,10 @@ def test_what_cannot_be_trained_is_refused_before_a_photograph_is_read(tmp_path,
     say(r"Got arguments=.*'widht'", '--arguments={"widht": 4}')
     say(r"Got steps=0\. Expected a whole number", "--steps=0")
     say(r"which do not go together.*\"channels\": 1", "--task=interpolate")
+    say(
+        r"Got 'hui/hui.safetensors', which is no file.*one of .*mosaic",
+        "--begin=hui/hui.safetensors",
+    )
     say(r"no image|no such", "--seed=1")
     with pytest.raises(SystemExit):
         parse([*options(tmp_path, tmp_path), "--arguments=[4]"])
@@ -469,6 +473,21 @@ def test_what_cannot_be_trained_is_refused_before_a_photograph_is_read(tmp_path,
 def test_networks_that_fit_a_task_pass_the_rehearsal():
     rehearse(PLAN)
     rehearse(Plan("uglr_combinatorial", "interpolate", 1, arguments={"channels": 1}))
+
+
+def test_a_training_begins_with_what_fits_of_another(photos, whole, tmp_path):
+    trained = load_network(whole / "network.safetensors").state_dict()
+    arguments = SMALL | {"depth": 2, "noisy": True}
+    plan = replace(PLAN, arguments=arguments, begin=str(whole), noise=10.0)
+    first = training(tmp_path, photos, plan).network.state_dict()
+    taken = {k for k, v in first.items() if k in trained and torch.equal(v, trained[k])}
+    assert {"network.blocks.0.enter.weight", "network.blocks.0.propose.weight"} <= taken
+    new = {k for k in first if "look.1." in k}
+    assert new
+    assert not new & taken  # the second pair of convolutions
+    assert all(first[k].std() > 0 for k in new if k.endswith("weight"))
+    with pytest.raises(ValueError, match=r"no part of which .*same kind and width"):
+        training(tmp_path / "a", photos, replace(plan, network="ugtv", arguments={}))
 
 
 # ---- the plan -------------------------------------------------------------------------------
