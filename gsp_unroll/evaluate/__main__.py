@@ -13,7 +13,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(
         prog="python -m gsp_unroll.evaluate",
-        description="Compare ways to restore photographs, each set by two protocols.",
+        description="Compare ways to restore photographs, each set by two protocols. The same "
+        "command goes on with a comparison that was interrupted.",
         epilog=" ".join(f"Baselines of {t}: {', '.join(names)}." for t, names in BASELINES.items()),
     )
     add = parser.add_argument
@@ -35,7 +36,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="standard deviations of noise on the observation, on the scale from 0 to 255",
     )
     add("--out", type=Path, required=True, metavar="FOLDER", help="tables, and every photograph's")
-    add("--force", action="store_true", help="overwrite results in that folder")
+    add("--force", action="store_true", help="overwrite results in that folder, and begin anew")
     add("--seed", type=_seed, default=0, help="of the noise, at least 0")
     return parser.parse_args(arguments)
 
@@ -58,7 +59,7 @@ def main(options: argparse.Namespace) -> None:
     """Compares, writes the tables and prints one."""
     from .compare import compare
     from .methods import find_method, needed
-    from .report import check_vacant, write_report
+    from .report import check_vacant, read_interrupted, write_report
 
     if not options.force:
         check_vacant(options.out)
@@ -66,8 +67,10 @@ def main(options: argparse.Namespace) -> None:
         needed(module)
     methods = {name: find_method(name, options.task) for name in options.methods}
     sigmas = list(dict.fromkeys(options.noise))
-    results = compare(options.photos, methods, options.task, sigmas, options.seed)
-    print(write_report(results, options.out, options.task, options.seed))
+    where = options.out, options.task, options.seed
+    known = [] if options.force else read_interrupted(*where)
+    results = compare(options.photos, methods, options.task, sigmas, options.seed, known)
+    print(write_report(results, *where, known))
 
 
 if __name__ == "__main__":

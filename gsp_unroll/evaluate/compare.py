@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -108,6 +108,7 @@ def compare(
     task: str,
     sigmas: Sequence[float] = (0.0,),
     seed: int = 0,
+    known: Collection[Result] = (),
 ) -> Iterator[Result]:
     """Every method on every photograph at every noise level, with a progress bar.
 
@@ -117,22 +118,28 @@ def compare(
         task: "demosaic" or "interpolate".
         sigmas: standard deviations of the noise on the scale from 0 to 255.
         seed: of the noise.
+        known: results that need not be computed again, and are not repeated.
     """
+    done = {(r.set, r.score.photo, r.sigma, r.method) for r in known}
     sets = {_name(folder, folders): (folder, find_photos(folder)) for folder in folders}
-    total = len(methods) * len(sigmas) * sum(len(photos) for _, photos in sets.values())
-    with tqdm(total=total, unit="photo", mininterval=1) as progress:
-        for set_name, (folder, paths) in sets.items():
-            for path in paths:
-                photo, name = read_photo(path), path.relative_to(folder).as_posix()
-                for sigma in sigmas:
-                    y, truth = observe(photo, task, sigma, name, seed)
-                    for method, restore in methods.items():
-                        progress.set_postfix_str(f"{name} {method}", refresh=False)
-                        begin = time.perf_counter()
-                        x = restore(y, sigma / 255)
-                        seconds = time.perf_counter() - begin
-                        yield Result(set_name, sigma, method, score(name, x, truth), seconds)
-                        progress.update()
+    todo = [
+        (set_name, path, name, sigma, missing)
+        for set_name, (folder, paths) in sets.items()
+        for path in paths
+        for name in (path.relative_to(folder).as_posix(),)
+        for sigma in sigmas
+        if (missing := [m for m in methods if (set_name, name, sigma, m) not in done])
+    ]
+    with tqdm(total=sum(len(t[-1]) for t in todo), unit="photo", mininterval=1) as progress:
+        for set_name, path, name, sigma, missing in todo:
+            y, truth = observe(read_photo(path), task, sigma, name, seed)
+            for method in missing:
+                progress.set_postfix_str(f"{name} {method}", refresh=False)
+                begin = time.perf_counter()
+                x = methods[method](y, sigma / 255)
+                seconds = time.perf_counter() - begin
+                yield Result(set_name, sigma, method, score(name, x, truth), seconds)
+                progress.update()
 
 
 def _name(folder: Path, folders: Sequence[Path]) -> str:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple, fields
 from pathlib import Path
-from typing import TextIO
 
 from .._checks import mistake
 from .._files import written_whole
 from .._tables import markdown_table
 from .compare import Result, Row, summarize
-from .protocols import BORDER
+from .protocols import BORDER, Score
 
 #: the table twice, and the results of single photographs
 FILES = TABLE, VALUES, PHOTOS = "table.md", "table.csv", "photos.csv"
+COLUMNS = "set", "photo", "sigma", "method", "mse_paper", "psnr_standard", "ssim_paper", "seconds"
 
 TASK_CAPTIONS = {
     "demosaic": "Colours from a Bayer mosaic (RGGB).",
@@ -52,42 +51,32 @@ def check_vacant(folder: Path, files: Sequence[str] = FILES) -> None:
         )
 
 
-def write_report(results: Iterable[Result], folder: Path, task: str, seed: int) -> str:
-    """Writes the tables as the results come, and returns the one in Markdown.
+def write_report(
+    results: Iterable[Result], folder: Path, task: str, seed: int, known: Sequence[Result] = ()
+) -> str:
+    """Writes the tables, and returns the one in Markdown.
 
-    Each file is written beside its place and put there when all is whole. Results of an evaluation
-    that was interrupted stay in `photos.csv.part`.
+    Each file takes its place when all is whole. What an evaluation that was interrupted had is
+    kept, see `read_interrupted`.
 
     Args:
-        results: of `compare`.
+        results: of `compare`, written down one by one.
         folder: is made where there is none.
         task: of the comparison, for the caption.
         seed: of the noise, for the caption.
+        known: results that are there already.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    kept: list[Result] = []
-    with _replacing(folder / PHOTOS) as file:
-        table = csv.writer(file)
-        table.writerow(
-            [
-                "set",
-                "photo",
-                "sigma",
-                "method",
-                "mse_paper",
-                "psnr_standard",
-                "ssim_paper",
-                "seconds",
-            ]
-        )
-        for r in results:
-            kept.append(r)
-            s = r.score
-            table.writerow(
-                [r.set, s.photo, r.sigma, r.method, s.mse, s.psnr, s.ssim, f"{r.seconds:.3f}"]
-            )
+    every, part = list(known), _part(folder, task, seed)
+    with written_whole(part) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([COLUMNS, *map(_cells, known)])
+    with part.open("a", newline="", encoding="utf-8") as file:
+        for result in results:
+            every.append(result)
+            csv.writer(file).writerow(_cells(result))
             file.flush()
-    rows = summarize(kept)
+    os.replace(part, folder / PHOTOS)
+    rows = summarize(every)
     text = markdown(rows) + "\n" + caption(task, seed) + "\n"
     with (
         written_whole(folder / VALUES) as beside,
@@ -99,6 +88,38 @@ def write_report(results: Iterable[Result], folder: Path, task: str, seed: int) 
     with written_whole(folder / TABLE) as beside:
         beside.write_text(text, encoding="utf-8")
     return text
+
+
+def read_interrupted(folder: Path, task: str, seed: int) -> list[Result]:
+    """What an evaluation of this task and seed that was interrupted has left; a line that was cut
+    short does not count.
+
+    Args:
+        folder: where its tables were to go.
+        task: of the comparison.
+        seed: of the noise.
+    """
+    part = _part(folder, task, seed)
+    if not part.exists():
+        return []
+    whole = part.read_bytes().rpartition(b"\n")[0].decode("utf-8").splitlines()
+    return [_result(cells) for cells in csv.reader(whole[1:])]
+
+
+def _part(folder: Path, task: str, seed: int) -> Path:
+    """The task and the seed are in the name: results of others must not be mixed in."""
+    return folder / f"{PHOTOS}.{task}-{seed}.part"
+
+
+def _cells(result: Result) -> tuple[object, ...]:
+    s = result.score
+    return result.set, s.photo, result.sigma, result.method, s.mse, s.psnr, s.ssim, result.seconds
+
+
+def _result(cells: Sequence[str]) -> Result:
+    name, photo, sigma, method, *numbers = cells
+    mse, psnr, ssim, seconds = map(float, numbers)
+    return Result(name, float(sigma), method, Score(photo, mse, psnr, ssim), seconds)
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -116,13 +137,3 @@ def markdown(rows: Sequence[Row]) -> str:
 def caption(task: str, seed: int) -> str:
     """What the columns of the table mean, the rule for borders included."""
     return TASK_CAPTIONS[task] + " " + CAPTION.format(seed=seed, border=BORDER)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[TextIO]:
-    """A file that takes its place when it is whole. Other than that of `written_whole`, what there
-    is of it stays beside when it is interrupted: hours of results."""
-    beside = path.with_name(path.name + ".part")
-    with beside.open("w", newline="", encoding="utf-8") as file:
-        yield file
-    os.replace(beside, path)

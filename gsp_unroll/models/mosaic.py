@@ -225,10 +225,12 @@ class MosaicNetwork(ImageNetwork):
 
         def solver() -> nn.Module:
             scale = 1.0 if noisy else None  # of the prior against the samples, learned
+            # thresholds for what a good proposal leaves over, a tenth of a whole signal's; with
+            # noise ten times that, or the samples outweigh 24 neighbours whatever their weights
+            lam = 0.03 if noisy else 0.003
             if prior == "glr":
                 return GLRUnroll(num_iterations * cg_steps, heads=heads, mu=scale)
-            # thresholds for what a good proposal leaves over, a tenth of a whole signal's
-            return GTVUnroll(num_iterations, cg_steps, heads=heads, lam=0.003, rho=scale)
+            return GTVUnroll(num_iterations, cg_steps, heads=heads, lam=lam, rho=scale)
 
         super().__init__(
             UnrolledNetwork(

@@ -27,7 +27,7 @@ from gsp_unroll.evaluate.protocols import (
     score,
     standard_psnr,
 )
-from gsp_unroll.evaluate.report import FILES, markdown, write_report
+from gsp_unroll.evaluate.report import FILES, markdown, read_interrupted, write_report
 from gsp_unroll.models import ImageNetwork, MosaicNetwork
 from gsp_unroll.models.named import save_network
 from gsp_unroll.models.published import PublishedNetwork
@@ -342,15 +342,39 @@ def test_a_missing_package_is_noticed_before_anything_is_computed(photos, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_an_interrupted_evaluation_leaves_its_results_beside(tmp_path):
-    def results():
-        yield Result("set", 0.0, "method", Score("a", 0.1, 10.0, 0.5), 1.0)
-        raise KeyboardInterrupt
+def test_an_interrupted_evaluation_goes_on(photos, tmp_path):
+    out, asked = tmp_path / "out", []
+
+    def restore(y, sigma):
+        asked.append(sigma)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return np.full((*y.shape[:2], 3), 0.5 + sigma, np.float32)
+
+    def evaluate(sigmas=(0.0, 10.0), seed=0):
+        known = read_interrupted(out, "demosaic", seed)
+        results = compare([photos], {"grey": restore}, "demosaic", sigmas, seed, known)
+        return len(known), write_report(results, out, "demosaic", seed, known)
 
     with pytest.raises(KeyboardInterrupt):
-        write_report(results(), tmp_path, "demosaic", 0)
-    assert [path.name for path in tmp_path.iterdir()] == ["photos.csv.part"]
-    assert "set,a,0.0,method,0.1,10.0,0.5" in (tmp_path / "photos.csv.part").read_text()
+        evaluate()
+    (part,) = out.iterdir()
+    whole = part.read_bytes()
+    part.write_bytes(whole + b"pictures,more/b.png,0.0,gr")  # killed while it wrote
+    assert read_interrupted(out, "demosaic", 1) == []
+    assert read_interrupted(out, "interpolate", 0) == []
+    known, table = evaluate()
+    assert known == 2
+    assert len(asked) == 5  # the third was asked twice
+    assert sorted(path.name for path in out.iterdir()) == sorted(FILES)
+    asked[:] = [0.0] * 3
+    for path in out.iterdir():
+        path.unlink()
+    assert evaluate() == (0, table)  # as if nothing had happened
+    lines = (out / "photos.csv").read_bytes().splitlines()
+    assert [line.rpartition(b",")[0] for line in whole.splitlines()] == [
+        line.rpartition(b",")[0] for line in lines[:3]
+    ]
 
 
 def test_two_sets_of_one_name(photos, tmp_path):
