@@ -35,6 +35,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("out", "takes state, log and weights", **folders)
     add("steps", "of the optimiser", type=int, **needed)
     add("begin", "trained network to begin with, a name or a path", metavar="NETWORK")
+    add("fresh", "modules that begin anew all the same", nargs="*", metavar="MODULE")
     add("batch", "crops a step, over all processes", type=int)
     add("crop", "side of a crop in pixels", type=int)
     add("patches", "size of a fixed set of crops; without it always fresh ones", type=int)

@@ -40,18 +40,31 @@ LOSSES: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def begin_with(trained: str, network: nn.Module) -> None:
+def begin_with(trained: str, network: nn.Module, fresh: Sequence[str] = ()) -> None:
     """Takes over what has the same name and the same shape in both.
 
     Args:
         trained: name or path of a trained network, for `from_pretrained`.
         network: takes the values.
+        fresh: names of modules that are left as they are.
 
     Raises:
-        ValueError: no such network, or one that shares nothing with this.
+        ValueError: no such network, or one that shares nothing with this; a module that there is
+            not.
     """
     state, found = network.state_dict(), from_pretrained(trained).state_dict()
-    shared = {k: v for k, v in found.items() if k in state and v.shape == state[k].shape}
+    modules = {part for key in state for part in key.split(".")[:-1]}
+    if unknown := set(fresh) - modules:
+        raise mistake(
+            f"fresh={sorted(unknown)}, which no module is called",
+            f"some of {', '.join(sorted(modules))}",
+            "Correct the names.",
+        )
+    shared = {
+        k: v
+        for k, v in found.items()
+        if k in state and v.shape == state[k].shape and not set(fresh) & set(k.split("."))
+    }
     if not shared:
         raise mistake(
             f"begin={trained!r}, no part of which has the name and the shape of one here",
@@ -84,7 +97,7 @@ def rehearse(plan: Plan) -> None:
             'For "interpolate", ugtv and uglr take --arguments \'{"channels": 1}\'.',
         )
     if plan.begin is not None:
-        begin_with(plan.begin, network)
+        begin_with(plan.begin, network, plan.fresh)
 
 
 class Training:
@@ -124,7 +137,7 @@ class Training:
         torch.manual_seed(plan.seed)
         network = NETWORKS[plan.network](**plan.arguments)
         if plan.begin is not None:
-            begin_with(plan.begin, network)
+            begin_with(plan.begin, network, plan.fresh)
         self._data_term = network.data_term
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.average))
         optimizer = torch.optim.Adam(network.parameters(), lr=plan.rate)

@@ -21,6 +21,7 @@ class Plan:
         arguments: of the network's constructor, as JSON has them.
         begin: a trained network to begin with, by a name or path that `from_pretrained` takes:
             weights of the same name and shape are taken over, others begin as ever. None for none.
+        fresh: names of modules that begin as ever all the same, wherever they stand.
         batch: crops a step, over all processes.
         crop: side of a crop in pixels.
         patches: None for fresh crops throughout, else the size of a fixed set.
@@ -54,6 +55,7 @@ class Plan:
     steps: int
     arguments: dict[str, Any] = field(default_factory=dict)
     begin: str | None = None
+    fresh: Sequence[str] = ()
     batch: int = 16
     crop: int = 64
     patches: int | None = None

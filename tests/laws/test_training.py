@@ -486,8 +486,14 @@ def test_a_training_begins_with_what_fits_of_another(photos, whole, tmp_path):
     assert new
     assert not new & taken  # the second pair of convolutions
     assert all(first[k].std() > 0 for k in new if k.endswith("weight"))
+    plan = replace(plan, fresh=["propose", "solver"])
+    first = training(tmp_path / "b", photos, plan).network.state_dict()
+    again = {k for k, v in first.items() if k in trained and torch.equal(v, trained[k])}
+    assert again == {k for k in taken if not {"propose", "solver"} & set(k.split("."))} != taken
+    with pytest.raises(ValueError, match=r"fresh=\['hui'\].*some of .*attend"):
+        training(tmp_path / "c", photos, replace(plan, fresh=["hui"]))
     with pytest.raises(ValueError, match=r"no part of which .*same kind and width"):
-        training(tmp_path / "a", photos, replace(plan, network="ugtv", arguments={}))
+        training(tmp_path / "a", photos, replace(plan, network="ugtv", arguments={}, fresh=[]))
 
 
 # ---- the plan -------------------------------------------------------------------------------
