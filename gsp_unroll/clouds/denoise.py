@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -141,7 +142,7 @@ class CloudDenoiser(nn.Module):
         self.decide = PointMLP(2 * width, outputs, num_layers=3, width=width)
         self.learner = MahalanobisLearner(self.graph_features, init=1.0)
         self.share = nn.Parameter(torch.full((num_fits,), 1 / num_fits))
-        self.log_mu = nn.Parameter(torch.zeros(rounds))
+        self.log_mu = nn.Parameter(torch.full((rounds,), math.log(6)))
         self.linear_solve = BoundedMomentum(cg_steps)
 
     def forward(self, y: Tensor) -> Tensor:

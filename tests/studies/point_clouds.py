@@ -104,6 +104,7 @@ def monomials(local: Tensor, degree: int) -> Tensor:
     return torch.stack(columns, -1)
 
 
+@torch.no_grad()
 def bilateral_glr(y: Tensor, mu: float, k: int, tilt: float) -> Tensor:
     """GLR on positions, weights from places and normals, on the graph of the noisy cloud."""
     topology = knn_graph(y, 12)
