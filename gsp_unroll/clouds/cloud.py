@@ -93,7 +93,7 @@ class PointCloud:
         """The first of each set of points with equal coordinates; unknown points are all kept."""
         host = self.xyz.detach().cpu().numpy() + 0.0  # -0 and 0 are one number
         first = np.unique(host, axis=0, return_index=True, equal_nan=False)[1]
-        keep: np.ndarray = np.isnan(host).any(-1)
+        keep = np.asarray(np.isnan(host).any(-1))
         keep[first] = True
         return self.subset(torch.from_numpy(keep).to(self.xyz.device))
 

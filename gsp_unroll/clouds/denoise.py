@@ -148,7 +148,8 @@ class CloudDenoiser(nn.Module):
     def forward(self, y: Tensor) -> Tensor:
         """The cloud without its noise."""
         seen = describe(y)
-        return seen.sigma * self.restore(seen)
+        x: Tensor = seen.sigma * self.restore(seen)
+        return x
 
     def restore(self, seen: Described) -> Tensor:
         """The cloud in the unit of `seen`, for a training that describes its clouds once."""
@@ -159,7 +160,7 @@ class CloudDenoiser(nn.Module):
         mix, features, strength = self.decide(torch.cat([own, around], -1)).split(
             [len(self.share), self.graph_features, 1], -1
         )
-        x = seen.y + ((self.share + mix).unsqueeze(-1) * seen.move).sum(-2)
+        x: Tensor = seen.y + ((self.share + mix).unsqueeze(-1) * seen.move).sum(-2)
         for log_mu in self.log_mu:
             x = self._solve(x, features, strength + log_mu)
         return x
