@@ -1,0 +1,142 @@
+"""Planes and quadrics through the neighbours of each point, of several sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._checks import mistake
+
+#: Points fitted at a time: about 100 MB.
+CHUNK = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class SurfaceFits:
+    r"""What surfaces through the neighbours of each point say of it.
+
+    A plane goes through the mean of the $k$ nearest points and leaves out the direction in which
+    they vary least. A quadric is the height over that plane, $a+b^\top u+\tfrac12u^\top Cu$, fitted
+    by least squares. The sizes of planes come first, then those of quadrics.
+
+    Shapes:
+        - **move:** `(nodes, fits, 3)`, from the point to the surface, along the plane's normal
+        - **normal:** `(nodes, fits, 3)`, either way round
+        - **residual:** `(nodes, fits)`, root mean square of what the surface leaves
+        - **spread:** `(nodes, planes, 2)`, least and middle variance over the largest
+        - **curvature:** `(nodes, quadrics, 2)`, the eigenvalues of $C$, ascending
+        - **radius:** `(nodes, planes)`, distance to the farthest point of each plane
+    """
+
+    move: Tensor
+    normal: Tensor
+    residual: Tensor
+    spread: Tensor
+    curvature: Tensor
+    radius: Tensor
+
+
+def fit_surfaces(
+    points: Tensor, planes: tuple[int, ...] = (16,), quadrics: tuple[int, ...] = ()
+) -> SurfaceFits:
+    r"""Fits planes and quadrics to the nearest points of each, itself among them.
+
+    Args:
+        points: coordinates in space. No gradient flows.
+        planes: how many points each plane has, 3 or more; at least one plane.
+        quadrics: how many points each quadric has, 8 or more.
+
+    Shapes:
+        - **points:** `(nodes, 3)`, as many as the largest fit has, or more
+
+    Raises:
+        ValueError: points of another shape, fewer than a fit needs, or not finite; a size below
+            the least; no plane.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.clouds import fit_surfaces
+        >>> floor = torch.rand(30, 3) * torch.tensor([1.0, 1.0, 0.0])
+        >>> fit_surfaces(floor, planes=(8,)).normal[0, 0].abs().round()
+        tensor([0., 0., 1.])
+    """
+    _check(points, planes, quadrics)
+    from scipy.spatial import cKDTree  # takes a third of a second to import
+
+    host = points.detach().to("cpu", torch.float64).contiguous()
+    tree, k = cKDTree(host.numpy()), max(planes + quadrics)
+    # in the order of the leaves, where points close together read the same branches
+    order = torch.from_numpy(tree.indices.astype(np.int64))
+    parts = []
+    for rows in order.split(CHUNK):
+        near = tree.query(host[rows].numpy(), k)[1].reshape(len(rows), k)
+        # about the point itself, so that nothing is lost to large coordinates
+        around = host[torch.from_numpy(near)] - host[rows].unsqueeze(1)
+        parts.append([value.to(points) for value in _fit(around, planes, quadrics)])
+    back = order.argsort()
+    return SurfaceFits(*(torch.cat(part)[back] for part in zip(*parts, strict=True)))
+
+
+def _fit(P: Tensor, planes: tuple[int, ...], quadrics: tuple[int, ...]) -> list[Tensor]:
+    """The fields of `SurfaceFits` for neighbours about the point, nearest first."""
+    found: dict[str, list[Tensor]] = {field.name: [] for field in fields(SurfaceFits)}
+    for k in planes:
+        mean, variance, axes = _plane(P[:, :k])
+        normal = axes[..., 0]
+        found["move"].append((mean * normal).sum(-1, keepdim=True) * normal)
+        found["normal"].append(normal)
+        found["residual"].append(variance[:, 0].sqrt())
+        found["spread"].append(variance[:, :2] / variance[:, 2:].clamp_min(1e-300))
+        found["radius"].append(P[:, k - 1].norm(dim=-1))
+    for k in quadrics:
+        mean, variance, axes = _plane(P[:, :k])
+        unit = variance[:, 2].sqrt().clamp_min(1e-150)
+        local = (P[:, :k] - mean.unsqueeze(1)) @ axes / unit.view(-1, 1, 1)
+        own = -(mean.unsqueeze(1) @ axes) / unit.view(-1, 1, 1)
+        A = _monomials(local)
+        # nearly nothing of a ridge, for neighbours on a line or a conic
+        ridge = 1e-7 * torch.eye(6, dtype=P.dtype)
+        c = torch.linalg.solve(A.mT @ A / k + ridge, A.mT @ local[..., :1] / k)
+        height = unit.unsqueeze(-1) * (_monomials(own) @ c - own[..., :1]).flatten(1)
+        C = torch.stack([c[:, 3], c[:, 4], c[:, 4], c[:, 5]], -1).view(-1, 2, 2)
+        found["move"].append(height * axes[..., 0])
+        found["normal"].append(axes[..., 0])
+        found["residual"].append(unit * (local[..., :1] - A @ c).square().mean((1, 2)).sqrt())
+        found["curvature"].append(torch.linalg.eigvalsh(C) / unit.unsqueeze(-1))
+    empty = P.new_empty(len(P), 0, 2)
+    return [torch.stack(v, 1) if v else empty for v in found.values()]
+
+
+def _plane(P: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, variances ascending, and the axes they belong to."""
+    mean = P.mean(1)
+    spread = P - mean.unsqueeze(1)
+    variance, axes = torch.linalg.eigh(spread.mT @ spread / P.shape[1])
+    return mean, variance.clamp_min(0), axes
+
+
+def _monomials(local: Tensor) -> Tensor:
+    """1, u, v, u^2/2, uv, v^2/2 of the coordinates in the plane."""
+    v, u = local[..., 1], local[..., 2]
+    return torch.stack([torch.ones_like(u), u, v, u * u / 2, u * v, v * v / 2], -1)
+
+
+def _check(points: Tensor, planes: tuple[int, ...], quadrics: tuple[int, ...]) -> None:
+    if not planes or min(planes) < 3 or min(quadrics, default=8) < 8:
+        raise mistake(
+            f"planes={planes}, quadrics={quadrics}",
+            "planes of 3 points or more, one plane at least, and quadrics of 8 or more",
+            "Give larger sizes.",
+        )
+    most = max(planes + quadrics)
+    shaped = points.ndim == 2 and points.shape[1] == 3 and points.is_floating_point()
+    if not shaped or len(points) < most or not bool(points.isfinite().all()):
+        raise mistake(
+            f"points of shape {tuple(points.shape)} and dtype {points.dtype}, "
+            f"{int((~points.isfinite()).sum())} values of them NaN or infinite",
+            f"(nodes, 3) of finite floating-point values, {most} points or more",
+            "Drop unknown points with PointCloud.known(), and fit to fewer where there are few.",
+        )

@@ -1,0 +1,170 @@
+"""Fits, the prior on chords, and the denoiser: what must hold for any cloud."""
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from gsp_unroll import ADMM, ConjugateGradient, Graph, Identity, LeastSquares, Problem, knn_graph
+from gsp_unroll.clouds import ChordGLR, ChordHeight, CloudDenoiser, fit_surfaces
+from gsp_unroll.testing import check_adjoint
+
+
+def sphere(n=400, noise=0.0, dtype=torch.float64):
+    x = normalize(torch.randn(n, 3, dtype=dtype), dim=-1)
+    return x + noise * torch.randn(n, 3, dtype=dtype)
+
+
+def turn():
+    return torch.linalg.qr(torch.randn(3, 3).double()).Q
+
+
+def chords(x, normals):
+    topology = knn_graph(x, 6)
+    weight = torch.rand(topology.num_edges, dtype=x.dtype)
+    return ChordGLR(Graph(topology, weight), mu=0.7, normals=normals)
+
+
+def test_fits_find_a_paraboloid_exactly():
+    u = torch.rand(300, 2).double() - 0.5
+    x = torch.cat([u, 0.4 * u[:, :1] ** 2 - 0.3 * u[:, 1:] ** 2], -1)
+    fits = fit_surfaces(x, planes=(10,), quadrics=(20,))
+    near = u.norm(dim=-1) < 0.05  # where the surface is level, the frame is that of the axes
+    assert fits.residual[near, 1].max() < 2e-3 * fits.residual[near, 0].max() + 1e-3
+    assert fits.move[near, 1].norm(dim=-1).max() < 1e-3
+    assert (fits.curvature[near, 0].abs() - torch.tensor([0.6, 0.8]).double()).abs().max() < 0.25
+
+
+def test_fits_of_one_point_are_an_independent_least_squares():
+    x = torch.randn(60, 3).double() * torch.tensor([1.0, 1.0, 0.1]).double()
+    fits = fit_surfaces(x, planes=(9,), quadrics=(30,))
+    own = x[7]
+    near = x[(x - own).norm(dim=-1).argsort()]
+    mean = near[:9].mean(0)
+    normal = torch.linalg.svd(near[:9] - mean).Vh[2]
+    torch.testing.assert_close(fits.move[7, 0], ((mean - own) @ normal) * normal)
+    mean = near[:30].mean(0)
+    axes = torch.linalg.svd(near[:30] - mean).Vh
+    u, v, h = (axes @ (near[:30] - mean).T).unbind(0)
+    A = torch.stack([torch.ones_like(u), u, v, u * u, u * v, v * v], -1)
+    c = torch.linalg.lstsq(A, h.unsqueeze(-1)).solution.flatten()
+    p, q, r = axes @ (own - mean)
+    height = c @ torch.stack([torch.ones_like(p), p, q, p * p, p * q, q * q]) - r
+    torch.testing.assert_close(fits.move[7, 1], height * axes[2], rtol=1e-4, atol=1e-6)
+
+
+def test_fits_turn_with_the_cloud_and_know_no_order():
+    x = sphere(300, 0.05)
+    R, order = turn(), torch.randperm(300)
+    fits, turned = fit_surfaces(x, (12,), (24,)), fit_surfaces(3 * x[order] @ R + 5, (12,), (24,))
+    torch.testing.assert_close(turned.move, 3 * fits.move[order] @ R, rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(turned.residual, 3 * fits.residual[order], rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(turned.spread, fits.spread[order], rtol=1e-6, atol=1e-9)
+
+
+def test_the_rise_of_chords_has_an_exact_adjoint():
+    x = sphere(50)
+    K = ChordHeight(knn_graph(x, 5), x)
+    check_adjoint(K, torch.randn(50, 3).double(), torch.randn(K.num_outputs, 1).double())
+
+
+def test_spheres_and_planes_do_not_pay():
+    x = sphere(200)
+    prior = chords(x, x)
+    assert prior(2 + 3 * x).item() < 1e-20
+    floor = torch.rand(200, 3).double() * torch.tensor([1.0, 1.0, 0.0]).double()
+    up = torch.tensor([0.0, 0.0, 1.0]).double().expand(200, 3)
+    assert chords(floor, up)(floor).item() == 0
+    assert prior(x + 0.1 * torch.randn_like(x)).item() > 0.1
+
+
+def test_it_does_not_matter_which_way_normals_point():
+    x, y = sphere(80), torch.randn(80, 3).double()
+    sign = torch.where(torch.rand(80, 1) < 0.5, -1.0, 1.0).double()
+    torch.manual_seed(1)
+    one = chords(x, x)
+    torch.manual_seed(1)
+    torch.testing.assert_close(one(y), chords(x, sign * x)(y))
+
+
+def test_the_quadratic_form_is_the_sum_over_edges():
+    x, y = sphere(40), torch.randn(40, 3).double()
+    prior = chords(x, x)
+    i, j = prior.graph.topology.edge_index
+    m = torch.where((x[i] * x[j]).sum(-1, keepdim=True) < 0, x[i] - x[j], x[i] + x[j])
+    rise = (normalize(m, dim=-1) * (y[i] - y[j])).sum(-1)
+    torch.testing.assert_close(prior(y).item(), float((0.35 * prior.graph.weight * rise**2).sum()))
+    torch.testing.assert_close(prior(y).flatten()[0], 0.5 * (y * prior.Q(y)).sum())
+
+
+def test_diagonal_and_majorizer_are_what_they_claim():
+    x = sphere(12)
+    A = chords(x, x).normal
+    basis = torch.eye(36).double().reshape(36, 12, 3)
+    dense = A(basis).reshape(36, 36)
+    torch.testing.assert_close(dense, dense.T)
+    torch.testing.assert_close(A.diagonal().flatten(), dense.diagonal())
+    D = A.majorizer().expand(12, 3).flatten()
+    assert torch.linalg.eigvalsh(dense).min() > -1e-12
+    assert torch.linalg.eigvalsh(2 * torch.diag(D) - dense).min() > -1e-12
+
+
+def test_graphs_of_a_batch_and_an_empty_graph():
+    a, b = sphere(30), sphere(20)
+    batch = torch.tensor([0] * 30 + [1] * 20)
+    topology = knn_graph(torch.cat([a, b]), 4, batch=batch)
+    y = torch.randn(50, 3).double()
+    prior = ChordGLR(Graph(topology, torch.ones(topology.num_edges).double()), normals=y)
+    both = ChordGLR(prior.graph, normals=torch.cat([a, b]))(y).flatten()
+    for cloud, part, value in ((a, y[:30], both[0]), (b, y[30:], both[1])):
+        own = knn_graph(cloud, 4)
+        alone = ChordGLR(Graph(own, torch.ones(own.num_edges).double()), normals=cloud)
+        torch.testing.assert_close(alone(part).flatten()[0], value)
+    lonely = knn_graph(a[:1], 4)
+    assert ChordGLR(Graph(lonely, torch.ones(0).double()), normals=a[:1])(a[:1]).item() == 0
+
+
+def test_admm_and_conjugate_gradients_agree():
+    x = sphere(60)
+    y = x + 0.1 * torch.randn_like(x)
+    prior = chords(x, x)
+    data = LeastSquares(Identity(), y)
+    direct = ConjugateGradient(rtol=1e-10).solve(*data.system(prior.Q)).x
+    split = ADMM(rtol=1e-9, rho=1.0, linear_solver=ConjugateGradient(rtol=1e-11))
+    torch.testing.assert_close(split.solve(Problem(data, prior)).x, direct, rtol=0, atol=1e-5)
+
+
+def test_a_denoised_cloud_turns_with_the_noisy_one():
+    y = sphere(800, 0.05)
+    network, R, order = CloudDenoiser().double(), turn(), torch.randperm(800)
+    with torch.no_grad():
+        x, turned = network(y), network(7 * y[order] @ R - 2)
+    torch.testing.assert_close(turned, 7 * x[order] @ R - 2, rtol=1e-4, atol=1e-4)
+    assert (x.norm(dim=-1) - 1).abs().mean() < 0.5 * (y.norm(dim=-1) - 1).abs().mean()
+
+
+def test_every_parameter_of_the_denoiser_is_learned():
+    network = CloudDenoiser(rounds=2)
+    y = sphere(250, 0.05, torch.float32)
+    ((network(y).norm(dim=-1) - 1).square().sum()).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert (parameter.grad != 0).float().mean() > 0.9, name
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: fit_surfaces(x[:, :2]), "Drop unknown points"),
+        (lambda x: fit_surfaces(x[:10]), "16 points or more"),
+        (lambda x: fit_surfaces(x * torch.nan), "NaN or infinite"),
+        (lambda x: fit_surfaces(x, ()), "one plane at least"),
+        (lambda x: fit_surfaces(x, (8,), (7,)), "Give larger sizes"),
+        (lambda x: ChordHeight(knn_graph(x, 3), x[:5]), "Give one normal"),
+        (lambda x: CloudDenoiser(rounds=0), "rounds"),
+        (lambda x: CloudDenoiser().double()(x), "192 points or more"),
+        (lambda x: CloudDenoiser().double()(torch.zeros(200, 3).double()), "points with noise"),
+    ],
+)
+def test_what_cannot_be_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(sphere(50))
