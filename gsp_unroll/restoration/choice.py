@@ -105,7 +105,7 @@ class HoldOut(Choice):
         seed: of the dealing.
         priors: `(graph, weight) -> Prior` each.
         weights: to try, ascending, relative as in `Candidate`.
-        channels: of more channels than this, as many evenly spaced ones are looked at.
+        values: of a signal with more values than this, evenly spaced channels are looked at.
 
     Raises:
         ValueError: a number out of range; on use: too few readings to hide any.
@@ -127,18 +127,16 @@ class HoldOut(Choice):
     seed: int = 0
     priors: tuple[Family, ...] = (GLR, GTV)
     weights: tuple[float, ...] = DECADES
-    channels: int = 32
+    values: int = 20_000
 
     def __post_init__(self) -> None:
-        check_positive_count(self.channels, "channels")
+        check_positive_count(self.values, "values")
         if self.folds < 2:
             raise mistake(f"folds={self.folds}", "at least 2", "One pile would hide everything.")
         _check_grid(self.priors, self.weights)
 
     def candidates(self, readings: Readings) -> tuple[Candidate, ...]:
-        count = readings.y.shape[-1]
-        picked = torch.linspace(0, count - 1, min(count, self.channels)).round().long()
-        y = readings.standard[:, picked.to(readings.y.device)]
+        y = readings.standard[:, _some_channels(readings, self.values)]
         known = ~y.isnan()
         fold = self._deal(y)
         hidden = [known & (fold == number) for number in range(self.folds)]
@@ -188,7 +186,7 @@ class SURE(Choice):
         seed: of the probe.
         priors: `(graph, weight) -> Prior` each.
         weights: to try, ascending, relative as in `Candidate`.
-        channels: of more channels than this, as many evenly spaced ones are looked at.
+        values: of a signal with more values than this, evenly spaced channels are looked at.
 
     Raises:
         ValueError: a number out of range; on use: a signal with gaps.
@@ -210,11 +208,11 @@ class SURE(Choice):
     seed: int = 0
     priors: tuple[Family, ...] = (GLR, GTV)
     weights: tuple[float, ...] = DECADES
-    channels: int = 32
+    values: int = 20_000
 
     def __post_init__(self) -> None:
         check_positive(self.sigma, "sigma")
-        check_positive_count(self.channels, "channels")
+        check_positive_count(self.values, "values")
         _check_grid(self.priors, self.weights)
 
     def candidates(self, readings: Readings) -> tuple[Candidate, ...]:
@@ -225,9 +223,7 @@ class SURE(Choice):
                 "a reading everywhere: the estimate knows nothing of the error in a gap",
                 "Choose by hidden readings, HoldOut().",
             )
-        count = readings.y.shape[-1]
-        picked = torch.linspace(0, count - 1, min(count, self.channels)).round().long()
-        picked = picked.to(readings.y.device)
+        picked = _some_channels(readings, self.values)
         y, known = readings.standard[:, picked], readings.known[:, picked]
         sigma = self.sigma / readings.spread.expand_as(readings.y)[:, picked]
         random = torch.Generator().manual_seed(self.seed)
@@ -255,6 +251,14 @@ def _check_grid(priors: tuple[Family, ...], weights: tuple[float, ...]) -> None:
         )
     for weight in weights:
         check_positive(weight, "weights")
+
+
+def _some_channels(readings: Readings, values: int) -> torch.Tensor:
+    """Evenly spaced channels that hold so many values, at least one."""
+    nodes, channels = readings.y.shape
+    count = min(channels, max(1, values // nodes))
+    picked = torch.linspace(0, channels - 1, count, dtype=torch.float64).round().long()
+    return picked.to(readings.y.device)
 
 
 def _search(

@@ -8,13 +8,16 @@ import pytest
 import torch
 
 from gsp_unroll import (
+    GGLR,
     GLR,
     GTF,
     GTV,
     EdgeList,
+    GradientGraph,
     Graph,
     GraphPrior,
     Laplacian,
+    PlaneFit,
     grid_graph,
     knn_graph,
     path_graph,
@@ -179,6 +182,29 @@ def test_a_lattice_is_a_place_too():
     y[5] = NAN
     x = restore(y, grid_graph((4, 4), window=3), Fixed(GLR, 1e-3)).x
     close(x[5], torch.tensor(5.0), 1e-2)
+
+
+def test_planes_come_back_where_slopes_are_compared():
+    place, _, y = a_signal()
+    plane = 3 * place[:, :1] - place[:, 1:]
+    near = place_graph(place)
+    slopes = GradientGraph.of(near, PlaneFit(near.topology, place))
+    y = torch.where(y[:, :1].isnan(), NAN, plane)
+    result = restore(y, slopes, HoldOut(priors=(GLR, GTV, GGLR)))
+    assert result.prior == "GGLR"
+    close(result.x, plane, 1e-4)
+    told = result.explain(5)
+    assert float(told.weights.sum()) == pytest.approx(1, abs=1e-4)
+    assert float(told.weights @ told.readings) == pytest.approx(told.value, abs=1e-4)
+
+
+def test_of_many_channels_some_are_looked_at_to_choose():
+    place, _, y = a_signal(channels=12)
+    few = HoldOut(priors=(GLR,), weights=(0.1,), values=80)
+    (candidate,) = few.candidates(Readings.of(y, place_graph(place)))
+    ends = Readings.of(y[:, [0, 11]], place_graph(place))
+    (alone,) = HoldOut(priors=(GLR,), weights=(0.1,)).candidates(ends)
+    assert candidate.error == pytest.approx(alone.error)
 
 
 # ---- places ---------------------------------------------------------------------------------
