@@ -14,9 +14,15 @@ from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 # Triton comes with the CUDA builds of torch; tests/laws/test_triton.py says what is left out
-collect_ignore_glob = (
-    [] if importlib.util.find_spec("triton") else ["gsp_unroll/kernels/triton_[prs]*.py"]
-)
+# and scikit-learn is optional
+collect_ignore_glob = [
+    pattern
+    for package, pattern in (
+        ("triton", "gsp_unroll/kernels/triton_[prs]*.py"),
+        ("sklearn", "gsp_unroll/restoration/imputer.py"),
+    )
+    if importlib.util.find_spec(package) is None
+]
 
 
 @pytest.fixture(scope="session", autouse=True)

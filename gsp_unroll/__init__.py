@@ -101,6 +101,7 @@ if TYPE_CHECKING:
         VectorGTV as VectorGTV,
         start as start,
     )
+    from .restoration import restore as restore
     from .solvers import (
         ADMM as ADMM,
         ConjugateGradient as ConjugateGradient,
@@ -162,6 +163,7 @@ _HOME = {
     "models": (
         "DemosaicNetwork UnrolledBlock UnrolledNetwork from_pretrained restore_mosaic restore_tiled"
     ),
+    "restoration": "restore",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 _SUBMODULES = [*_HOME, "clouds", "metrics", "sensors", "testing", "viz"]

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "clouds": {"graph", "operators", "problems", "solvers", "unroll", "learners", "features"},
 }
 # What people run, large enough to be folders.
-TOOLS = {"train", "evaluate"}
+TOOLS = {"train", "evaluate", "restoration"}
 # gsp_unroll/__init__.py is left out: the public names come from everywhere, resolved lazily.
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

@@ -1,0 +1,159 @@
+"""Where the sensors are: a graph, or places from which one is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._checks import check_positive_count, mistake
+from ..graph import Graph, Topology, knn_graph, neighbor_distance
+from ..sensors import great_circle, on_sphere
+
+#: How fast a weight falls: it is exp(-4) at the farthest neighbour.
+FALL = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class OnGlobe:
+    """Places on the globe, as numbers that cannot be taken for coordinates of a plane.
+
+    Args:
+        latitude: degrees, -90 to 90.
+        longitude: degrees, -180 to 360.
+
+    Shapes:
+        - **latitude, longitude:** `(nodes,)`, tensors, arrays or lists
+
+    Raises:
+        ValueError: degrees out of range, which says so if the two seem to be swapped.
+
+    Example:
+        >>> from gsp_unroll.restoration import OnGlobe
+        >>> OnGlobe([48.1, 48.4], [-1.7, -4.5]).points.shape
+        torch.Size([2, 3])
+    """
+
+    latitude: Any
+    longitude: Any
+
+    def __post_init__(self) -> None:
+        self.points  # noqa: B018 (whose doors look at the degrees)
+
+    @property
+    def points(self) -> Tensor:
+        """The places as points in space, `(nodes, 3)`, in kilometres."""
+        latitude, longitude = (
+            torch.as_tensor(np.array(degrees, dtype=np.float64))
+            for degrees in (self.latitude, self.longitude)
+        )
+        return on_sphere(latitude, longitude)
+
+
+#: What tells who is near whom.
+Where = Graph | Topology | OnGlobe | Tensor | np.ndarray
+
+
+def place_graph(where: OnGlobe | Tensor | np.ndarray, neighbors: int = 8) -> Graph:
+    r"""Every place joined to its nearest ones, with weights that fall with the distance.
+
+    $$w_{ij}=\exp\!\big(-4\,d_{ij}^2/\max(\sigma_i,\sigma_j)^2\big),$$
+
+    where $\sigma_i$ is the distance from $i$ to the farthest of its neighbours. So a weight lies
+    between $e^{-4}$ and 1 in dense regions and in sparse ones, and no unit matters.
+
+    Several sensors at one place are joined to each other with weight 1, and each of them to as many
+    other places.
+
+    Args:
+        where: coordinates in a plane or in space, all axes of one unit, or `OnGlobe`. Degrees
+            given as coordinates are taken for those of a plane.
+        neighbors: at least 1.
+
+    Shapes:
+        - **where:** `(nodes, coordinates)`
+        - **weight:** `(edges,)`, float64
+
+    Raises:
+        ValueError: coordinates of another shape or not finite; more than `neighbors` sensors at
+            one place.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.restoration import place_graph
+        >>> place_graph(torch.tensor([[0.0], [1.0], [3.0]]), neighbors=2).weight
+        tensor([0.6412, 0.0183, 0.1690], dtype=torch.float64)
+    """
+    check_positive_count(neighbors, "neighbors")
+    on_globe = isinstance(where, OnGlobe)
+    points = where.points if isinstance(where, OnGlobe) else torch.as_tensor(where)
+    points = points.detach().double()
+    topology = knn_graph(points, neighbors)  # whose door looks at the coordinates
+    if len(points) < 2:
+        return Graph(topology, points.new_zeros(0))
+    copies = int(points.unique(dim=0, return_counts=True)[1].max())
+    if copies > neighbors:
+        raise mistake(
+            f"{copies} sensors at one place",
+            f"at most {neighbors}, the number of neighbours",
+            "Merge their readings, drop places that are not known, or use "
+            "place_graph(where, neighbors=...).",
+        )
+    if copies > 1:
+        topology = knn_graph(points, neighbors + copies - 1)
+    tail, head = topology.lift(points)
+    d = great_circle(tail, head) if on_globe else (tail - head).norm(dim=-1)
+    # of both ends: the neighbour of a lonely sensor need not have it among its own
+    reach = torch.maximum(*topology.lift(neighbor_distance(points, neighbors + copies - 1)))
+    reach = reach.squeeze(-1).clamp(min=torch.finfo(points.dtype).tiny)
+    return Graph(topology, (-FALL * (d / reach).square()).exp())
+
+
+def graph_of(where: Where) -> Graph:
+    """The graph itself, one with equal weights of a topology, or that of places."""
+    if isinstance(where, Graph):
+        graph = where
+    elif isinstance(where, Topology):
+        graph = Graph(where, torch.ones(where.num_edges, dtype=torch.float64))
+    elif isinstance(where, OnGlobe | Tensor | np.ndarray):
+        graph = place_graph(where)
+    else:
+        raise mistake(
+            f"places as {type(where).__name__}",
+            "a Graph, a Topology, coordinates (nodes, d) as tensor or array, or OnGlobe",
+            "Convert a table of coordinates with .to_numpy(), in the order of the sensors.",
+        )
+    if graph.topology.directed or graph.weight.ndim != 1:
+        raise mistake(
+            f"a {'directed' if graph.topology.directed else 'batched'} graph, with weights of "
+            f"shape {tuple(graph.weight.shape)}",
+            "an undirected one with weights (edges,)",
+            "Add both directions with graph.merged(), or pick one graph of a batch.",
+        )
+    return graph.detach()
+
+
+def position_of(where: Where) -> Tensor | None:
+    """Where to draw the nodes: longitude and latitude, or coordinates of a plane."""
+    if isinstance(where, OnGlobe):
+        degrees = np.stack([np.array(where.longitude), np.array(where.latitude)], -1)
+        return torch.from_numpy(degrees.astype(np.float64))
+    if isinstance(where, Tensor | np.ndarray) and where.shape[-1] == 2:
+        return torch.as_tensor(where)
+    return None
+
+
+def components(graph: Graph) -> Tensor:
+    """The number of the connected part of each node, `(nodes,)`; edges of weight 0 join nothing."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    joined = graph.weight > 0
+    tail, head = graph.topology.edge_index.to(joined.device)[:, joined].cpu().numpy()
+    shape = (graph.num_nodes, graph.num_nodes)
+    W = coo_array((np.ones(len(tail)), (tail, head)), shape=shape)
+    labels = connected_components(W, directed=False)[1]
+    return torch.from_numpy(labels).to(graph.weight.device, torch.int64)

@@ -1,0 +1,135 @@
+"""What was read, in units in which one grid of weights serves every signal and every graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .._checks import check_signal, mistake
+from .._typing import Mask, Signal
+from ..graph import Graph, safe_reciprocal
+from ..operators import SamplingMask
+from ..problems import GTV, LeastSquares, Prior, Problem, start
+from ..solvers import ADMM, ConjugateGradient, DampedJacobi, Solution
+from .places import components
+
+#: A prior of a given weight on a graph: `GLR`, `GTV`, or a function of your own.
+Family = Callable[[Graph, float], Prior]
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    r"""Readings on a graph, and their units: $y\mapsto(y-\mathrm{level})/\mathrm{spread}$, the mean
+    and the standard deviation of the readings of each channel (in each graph of a batch).
+
+    Args:
+        y: readings, NaN where there is none.
+        graph: weighted graph, whose dtype is that of the arithmetic.
+
+    Shapes:
+        - **y:** `(nodes, channels)`
+    """
+
+    y: Signal
+    graph: Graph
+
+    def __post_init__(self) -> None:
+        if bool(self.y.isinf().any()):
+            raise mistake(
+                f"{int(self.y.isinf().sum())} readings that are infinite",
+                "finite ones, and NaN where there is none",
+                "Replace them, e.g. with y[y.isinf()] = torch.nan.",
+            )
+        if not bool(self.known.any()):
+            raise mistake(
+                f"a signal of shape {tuple(self.y.shape)} without any reading",
+                "at least one that is not NaN",
+                "Check how missing values are marked, and that the file was read.",
+            )
+
+    @classmethod
+    def of(cls, y: Signal, graph: Graph) -> Readings:
+        """The readings in the dtype of the graph.
+
+        Raises:
+            ValueError: a signal of another shape or number of nodes, infinite readings, or none.
+        """
+        check_signal(y, graph.num_nodes, "signal")
+        if y.ndim != 2:
+            raise mistake(
+                f"a signal of shape {tuple(y.shape)}",
+                "(nodes,) or (nodes, channels)",
+                "Put several signals side by side as channels: y.movedim(-2, 0).flatten(1).",
+            )
+        return cls(y.detach().to(graph.weight.dtype), graph)
+
+    @cached_property
+    def known(self) -> Mask:
+        return ~self.y.isnan()
+
+    @cached_property
+    def level(self) -> Signal:
+        """The mean of the readings, as a signal."""
+        return self._mean(torch.where(self.known, self.y, 0))
+
+    @cached_property
+    def spread(self) -> Signal:
+        """Their standard deviation, as a signal; 1 where it vanishes."""
+        off = torch.where(self.known, self.y - self.level, 0)
+        s = self._mean(off.square()).sqrt()
+        # what rounding leaves of readings that are all alike is no spread
+        return torch.where(s > 100 * torch.finfo(s.dtype).eps * self.level.abs(), s, 1)
+
+    def _mean(self, x: Signal) -> Signal:
+        systems = self.graph.topology.systems
+        count = systems.total(self.known.to(x.dtype))
+        return systems.spread(systems.total(x) * safe_reciprocal(count))
+
+    @cached_property
+    def standard(self) -> Signal:
+        """The readings in these units, NaN where there is none."""
+        return (self.y - self.level) / self.spread
+
+    def back(self, x: Signal) -> Signal:
+        """A signal in the units of the readings."""
+        return self.level + self.spread * x
+
+    @cached_property
+    def parts(self) -> Tensor:
+        """The number of the connected part that each node is in."""
+        return components(self.graph)
+
+    def determined(self, known: Mask) -> Mask:
+        """True at nodes whose part of the graph has a known value."""
+        count = known.new_zeros(self.graph.num_nodes, known.shape[-1], dtype=torch.int64)
+        count.index_add_(0, self.parts, known.to(torch.int64))
+        return (count > 0).index_select(0, self.parts)
+
+    def problem(self, family: Family, weight: float, y: Signal, known: Mask) -> Problem:
+        r"""Readings `y` where `known`, with the prior at a weight that is relative: to the typical
+        diagonal entry of $K^\top WK$, the mean degree of the graph for `GLR` and `GTV`."""
+        unit = family(self.graph, 1.0).normal.majorizer()
+        size = 1.0 if unit is None or not unit.numel() else float(unit.mean())
+        prior = family(self.graph, weight / size if size > 0 else weight)
+        return Problem(LeastSquares(SamplingMask(known), y), prior)
+
+
+def solved(problem: Problem, rtol: float, x0: Signal | None = None) -> Solution:
+    """Conjugate gradients for a quadratic prior, ADMM for any other."""
+    prior, data = problem.prior, problem.data
+    rtol = max(rtol, 50 * torch.finfo(data.y.dtype).eps)
+    if prior.Q is not None:
+        graph = getattr(prior.summands[0], "graph", None)
+        if x0 is None and graph is not None:
+            x0 = start(data, graph.topology)
+        return ConjugateGradient(rtol, max_steps=5000).solve(*problem.system(), x0)
+    if type(prior) is not GTV:
+        return ADMM(rtol=rtol).solve(problem, x0)
+    # 4 lam n^(1/4) over the range, which is near 4 in these units; one number for all channels is
+    # what lets one kernel take many steps
+    rho = float(prior.strength) * (problem.num_nodes / prior.systems.num_graphs) ** 0.25
+    return ADMM(rho, rtol, linear_solver=DampedJacobi(10)).solve(problem, x0)

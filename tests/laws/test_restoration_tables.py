@@ -1,0 +1,117 @@
+"""Tables in, tables out: the same numbers as for an array, with every label kept."""
+
+import re
+
+import numpy as np
+import pytest
+
+from gsp_unroll import GLR, path_graph, restore
+from gsp_unroll.restoration import Fixed
+
+pd = pytest.importorskip("pandas")
+xr = pytest.importorskip("xarray")
+
+SENSORS = ["north", "east", "south", "west"]
+HOURS = pd.date_range("2024-03-31", periods=5, freq="h", tz="Europe/Paris")
+CHOICE = Fixed(GLR, 0.1)
+PATH = path_graph(4)
+
+
+@pytest.fixture
+def values():
+    """By node and time, with gaps."""
+    y = np.random.default_rng(0).normal(size=(4, 5))
+    y[[0, 2, 3], [1, 1, 4]] = np.nan
+    return y
+
+
+def expected(values):
+    return restore(values, PATH, CHOICE)
+
+
+def test_a_frame_has_a_row_for_each_time_and_a_column_for_each_sensor(values):
+    frame = pd.DataFrame(values.T, index=HOURS, columns=SENSORS)
+    result = restore(frame, PATH, CHOICE)
+    for part in (result.x, result.known, result.deviation()):
+        assert part.index.equals(HOURS)
+        assert part.columns.tolist() == SENSORS
+    np.testing.assert_allclose(result.x.to_numpy().T, expected(values).x, atol=1e-9)
+    assert result.known.to_numpy().tolist() == (~np.isnan(values.T)).tolist()
+    assert result.explain(2, 1).value == pytest.approx(result.x.loc[HOURS[1], "south"])
+
+
+def test_a_series_is_by_node(values):
+    series = pd.Series(values[:, 1], index=SENSORS, name="warmth")
+    x = restore(series, PATH, CHOICE).x
+    assert (x.index.tolist(), x.name) == (SENSORS, "warmth")
+    np.testing.assert_allclose(x, expected(values[:, 1]).x, atol=1e-9)
+
+
+def test_gaps_of_nullable_columns_are_gaps(values):
+    frame = pd.DataFrame(values.T, columns=SENSORS)
+    nullable = frame.convert_dtypes()
+    nullable.iloc[0, 0] = pd.NA
+    frame.iloc[0, 0] = np.nan
+    x = restore(nullable, PATH, CHOICE).x
+    np.testing.assert_allclose(x.to_numpy(), restore(frame, PATH, CHOICE).x.to_numpy())
+
+
+@pytest.mark.parametrize("dims", [("station", "time"), ("time", "station")])
+def test_an_array_keeps_dimensions_coordinates_and_attributes(values, dims):
+    y = xr.DataArray(
+        values,
+        dims=("station", "time"),
+        coords={"station": SENSORS, "time": HOURS.tz_convert(None), "lat": ("station", range(4))},
+        attrs={"units": "K"},
+        name="warmth",
+    ).transpose(*dims)
+    x = restore(y, PATH, CHOICE).x
+    assert x.coords.equals(y.coords)
+    assert (x.dims, x.attrs, x.name) == (dims, {"units": "K"}, "warmth")
+    np.testing.assert_allclose(x.transpose("station", "time"), expected(values).x, atol=1e-9)
+
+
+def test_other_dimensions_are_channels(values):
+    y = xr.DataArray(np.stack([values, 2 * values]), dims=("level", "node", "time"))
+    x = restore(y, PATH, CHOICE).x
+    assert x.dims == y.dims
+    np.testing.assert_allclose(x[0], expected(values).x, atol=1e-9)
+    np.testing.assert_allclose(x[1], 2 * expected(values).x, atol=1e-9)
+
+
+def frame(index):
+    return pd.DataFrame(np.ones((len(index), 4)), index=index, columns=SENSORS)
+
+
+ZONES = [pd.Timestamp("2024-01-01", tz=zone) for zone in ("Europe/Paris", "Asia/Tokyo")]
+MISTAKES = {
+    "unsorted": (lambda: frame(HOURS[::-1]), "do not ascend in the index.*sort_index"),
+    "twice": (lambda: frame(HOURS[[0, 1, 1]]), "0 times that are NaT and 1.*pivot"),
+    "no time": (lambda: frame(pd.DatetimeIndex([None, HOURS[0]])), "1 times that are NaT"),
+    "two zones": (
+        lambda: frame(pd.Index(ZONES, dtype=object)),
+        r"zones \['Asia/Tokyo', 'Europe/Paris'\].*utc=True",
+    ),
+    "unsorted objects": (
+        lambda: frame(pd.Index(list(HOURS[::-1]), dtype=object)),
+        "do not ascend",
+    ),
+    "words": (lambda: frame(HOURS).assign(west="warm"), "values that are no numbers.*to_numeric"),
+    "no node": (lambda: xr.DataArray(np.ones(4), dims="place"), r"\('place',\).*rename"),
+    "two nodes": (lambda: xr.DataArray(np.ones((4, 4)), dims=("node", "site")), "exactly one"),
+    "a set": (lambda: xr.Dataset({"t": ("node", np.ones(4))}), "xarray.Dataset.*Pick a variable"),
+    "unsorted array": (
+        lambda: xr.DataArray(
+            np.ones((4, 5)), dims=("node", "time"), coords={"time": HOURS.tz_convert(None)[::-1]}
+        ),
+        "do not ascend in the coordinate 'time'.*sortby",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_answered(name):
+    table, message = MISTAKES[name]
+    with pytest.raises(ValueError, match=re.compile(f"^Got .*{message}", re.DOTALL)) as error:
+        restore(table(), PATH, CHOICE)
+    assert ". Expected " in str(error.value)
