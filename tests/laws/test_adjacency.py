@@ -10,6 +10,7 @@ from torch_geometric import EdgeIndex
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import SimpleConv
 from torch_geometric.transforms import Compose, ToSparseTensor
+from torch_geometric.typing import WITH_TORCH_SPARSE
 from torch_geometric.utils import to_torch_coo_tensor, to_torch_csr_tensor
 
 from gsp_unroll import Adjacency, Graph, path_graph
@@ -128,6 +129,7 @@ def batch_of(*sizes):
     return [ring(n) for n in sizes]
 
 
+@pytest.mark.accel
 def test_data_with_a_matrix_in_place_of_columns_is_read():
     # PyG leaves a matrix of torch where torch-sparse is not installed, else a SparseTensor
     (data,) = batch_of(5)
@@ -136,6 +138,7 @@ def test_data_with_a_matrix_in_place_of_columns_is_read():
     assert_same_graph(from_pyg(matrix), from_pyg(data))
 
 
+@pytest.mark.accel
 def test_a_batch_of_matrices_is_read():
     graphs = batch_of(5, 3, 4)
     transform = Compose([ToSparseTensor(attr="edge_weight")])
@@ -251,6 +254,7 @@ def test_derivatives_pass_a_sparse_tensor():
 @pytest.mark.accel
 def test_pyg_reads_our_sparse_tensor_as_its_adj_t(graph):
     pytest.importorskip("torch_sparse")
+    assert WITH_TORCH_SPARSE, "PyG leaves it aside where its import warns and warnings are errors"
     x = torch.rand(graph.num_nodes, 2, dtype=torch.float64)
     theirs = SimpleConv(aggr="sum")(x, to_sparse_tensor(graph))
     torch.testing.assert_close(theirs, Adjacency(graph)(x))

@@ -288,6 +288,7 @@ def test_weights_are_taken_in_the_precision_of_the_signal():
     assert RestoreSignal(GLR)(data).x.dtype == F64
 
 
+@pytest.mark.accel
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")
 def test_a_matrix_in_place_of_edges_is_read():
     data = LearnGraph()(graph_of(10))
