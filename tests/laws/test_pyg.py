@@ -448,7 +448,7 @@ def communities(seed):
     return Data(x=x, edge_index=edge_index, y=y, train_mask=torch.rand(len(y)) < 0.1)
 
 
-def accuracy(data, *first):
+def accuracy(data, *first, epochs=100):
     """Of a GCN, `first` before it, on the nodes that it was not trained on."""
     torch.manual_seed(0)
     convolutions = [
@@ -457,8 +457,8 @@ def accuracy(data, *first):
         (GCNConv(16, CLASSES), "x, edge_index -> x"),
     ]
     model = Sequential("x, edge_index", [*first, *convolutions])
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=5e-3)
-    for _ in range(60):
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=5e-4)
+    for _ in range(epochs):
         optimizer.zero_grad()
         out = model(data.x, data.edge_index)[data.train_mask]
         nn.functional.cross_entropy(out, data.y[data.train_mask]).backward()
