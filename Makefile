@@ -11,11 +11,15 @@ WORKERS ?= 2
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test bench lint docs docs-serve clean
+# What `make accel` compiles. Pinned: newer releases may come without code (PyG issue 10716).
+ACCEL  ?= torch-scatter==2.1.2 torch-sparse==0.6.18
+
+.PHONY: help demo test accel bench lint docs docs-serve clean
 
 help:
 	@echo "make demo        restore a mosaicked photograph, write the pictures to runs/"
 	@echo "make test        style, types, then all tests with coverage"
+	@echo "make accel       compile torch-scatter and torch-sparse, and test what takes them (half an hour)"
 	@echo "make bench       race against other packages, one script after another (an hour)"
 	@echo "make lint        style and types only"
 	@echo "make docs        build the documentation into site/, any warning is an error"
@@ -35,6 +39,10 @@ test: lint
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE MPLBACKEND=Agg TMPDIR="$$scratch" \
 	TORCHINDUCTOR_CACHE_DIR="$(CURDIR)/.cache/inductor" \
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations=10 --cov --cov-report=term $(PYTEST_ARGS)
+
+accel: $(VENV)/.accel
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE MPLBACKEND=Agg \
+	$(BIN)/python -m pytest -q -m accel tests $(PYTEST_ARGS)
 
 # One after another, so that no script disturbs the next; a failure does not hide the rest.
 bench: $(VENV)/.bench
@@ -71,6 +79,13 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.test: $(VENV)/.torch pyproject.toml
 	$(PIP) --editable '.[test]'
+	@touch $@
+
+# Without isolation, since their set-up imports the torch that is installed, which comes first; out
+# of the cache, since pip would hand out what was compiled against another torch.
+$(VENV)/.accel: $(VENV)/.test
+	@echo "compiling torch-scatter and torch-sparse: 24 minutes of one core, without a word"
+	$(PIP) --no-build-isolation --no-cache-dir $(ACCEL)
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.torch pyproject.toml

@@ -1,9 +1,17 @@
 """Structure: nodes, edges, weights. The only folder that knows how edges are stored."""
 
 from ._autograd import linear_pair
+from .adjacency import from_adjacency, is_matrix, to_adjacency, to_sparse_tensor
 from .balanced import BalancedGraph
 from .both_directions import BothDirections
-from .convert import from_edge_index, from_pyg, to_edge_list, to_pyg
+from .convert import (
+    from_edge_index,
+    from_pyg,
+    to_edge_index,
+    to_edge_list,
+    to_edge_weight,
+    to_pyg,
+)
 from .edge_list import EdgeList
 from .graph import Graph, Normalization
 from .grid import Grid
@@ -30,9 +38,11 @@ __all__ = [
     "Topology",
     "connectivity",
     "effective_neighbors",
+    "from_adjacency",
     "from_edge_index",
     "from_pyg",
     "grid_graph",
+    "is_matrix",
     "knn_graph",
     "linear_pair",
     "neighbor_distance",
@@ -43,6 +53,10 @@ __all__ = [
     "safe_reciprocal",
     "safe_reciprocal_root",
     "space_time_graph",
+    "to_adjacency",
+    "to_edge_index",
     "to_edge_list",
+    "to_edge_weight",
     "to_pyg",
+    "to_sparse_tensor",
 ]

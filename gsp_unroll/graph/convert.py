@@ -1,4 +1,7 @@
-"""Graphs in and out of PyTorch Geometric, and out of any structure into an edge list."""
+"""Graphs in and out of PyTorch Geometric, and out of any structure into an edge list.
+
+Matrices are read and written in `adjacency`.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ from .grid import Grid
 from .topology import Topology
 
 if TYPE_CHECKING:
+    from torch_geometric import EdgeIndex
     from torch_geometric.data import Batch, Data
 
 #: Relative difference up to which the weights of both directions count as one.
@@ -48,10 +52,10 @@ def from_edge_index(
     degree. If you list each undirected edge once, build `Graph(EdgeList(edge_index, n), weight)`.
 
     Args:
-        edge_index: sources (our tails) above targets (our heads).
+        edge_index: sources (our tails) above targets (our heads), plain or as PyG's `EdgeIndex`.
         edge_weight: one non-negative weight per column; ones of the default dtype if absent.
-        num_nodes: number of nodes; if absent, the length of `batch`, else the highest node number
-            plus one, which overlooks isolated nodes at the end.
+        num_nodes: number of nodes; if absent, that of an `EdgeIndex`, the length of `batch`, or the
+            highest node number plus one, which overlooks isolated nodes at the end.
         batch: the graph that each node belongs to.
         directed: True keeps each column as a one-way edge.
         duplicates: `"refuse"` a direction that is listed twice, or `"sum"` its weights.
@@ -81,6 +85,7 @@ def from_edge_index(
         raise mistake(
             f"duplicates={duplicates!r}", "'refuse' or 'sum'", "Use 'sum' to add their weights."
         )
+    num_nodes = _known_nodes(edge_index) if num_nodes is None else num_nodes
     edge_index = _plain(edge_index)
     n = _count_nodes(edge_index, num_nodes, batch)
     systems = systems_of(batch, n, num_graphs)
@@ -96,7 +101,8 @@ def from_pyg(data: Data, *, directed: bool = False) -> Graph:
     """A graph from a PyG `Data` or `Batch`; see `from_edge_index` for the rules.
 
     Reads `edge_index`, `num_nodes`, `batch` and `num_graphs` if there is a batch, and as weights
-    `edge_weight` or, if that is absent, an `edge_attr` of one number per edge. Every graph of a
+    `edge_weight` or, if that is absent, an `edge_attr` of one number per edge. Where there is no
+    `edge_index`, the matrix `adj_t` that PyG's `ToSparseTensor` leaves is read. Every graph of a
     `Batch` is kept, those without nodes included.
 
     Args:
@@ -115,22 +121,27 @@ def from_pyg(data: Data, *, directed: bool = False) -> Graph:
         tensor([1., 1., 0.])
     """
     edge_index = getattr(data, "edge_index", None)
+    batch = getattr(data, "batch", None)
+    # a Data that was given a batch vector by hand does not know its number of graphs
+    num_graphs = None if batch is None else getattr(data, "num_graphs", None)
+    adjacency = getattr(data, "adj_t", None)
+    if edge_index is None and adjacency is not None:
+        from .adjacency import from_adjacency
+
+        return from_adjacency(adjacency, batch=batch, directed=directed, num_graphs=num_graphs)
     if edge_index is None:
         raise mistake(
             f"a {type(data).__name__} without edge_index",
             "a Data or Batch with edge_index",
             "Build one first, e.g. with knn_graph, or call to_homogeneous() on a HeteroData.",
         )
-    weight = _pyg_weight(data)
-    batch = getattr(data, "batch", None)
     return from_edge_index(
         edge_index,
-        weight,
+        _pyg_weight(data),
         data.num_nodes,
         batch=batch,
         directed=directed,
-        # a Data that was given a batch vector by hand does not know its number of graphs
-        num_graphs=None if batch is None else getattr(data, "num_graphs", None),
+        num_graphs=num_graphs,
     )
 
 
@@ -159,25 +170,118 @@ def to_pyg(graph: Graph, **attributes: Any) -> Data | Batch:
     """
     from torch_geometric.data import Batch, Data
 
+    edge_index, weight = columns_of(graph)
+    n, systems = graph.num_nodes, graph.topology.systems
+    if systems.batch is None:
+        return Data(edge_index=edge_index, edge_weight=weight, num_nodes=n, **attributes)
+    batch = systems.batch.to(weight.device)
+    parts = _cut_up(edge_index, weight, batch, systems.num_graphs, attributes)
+    return Batch.from_data_list([Data(**part) for part in parts])
+
+
+def columns_of(graph: Graph) -> tuple[Tensor, Weight]:
+    """PyG's `edge_index` and `edge_weight`: all edges of an undirected graph, then all reverses.
+
+    Raises:
+        ValueError: weights with batch axes.
+    """
     if graph.weight.ndim != 1:
         raise mistake(
             f"edge weights of shape {tuple(graph.weight.shape)}",
-            "(edges,), since a PyG Data holds one graph",
-            "Convert one at a time: Graph(graph.topology, graph.weight[0]).to_pyg().",
+            "(edges,), since PyG holds one graph with one weight per edge",
+            "Convert one at a time: Graph(graph.topology, graph.weight[0]).",
         )
     listed = to_edge_list(graph)
-    edge_index, weight, batch = (
-        listed.topology.edge_index,
-        listed.weight,
-        listed.topology.systems.batch,
+    edge_index, weight = listed.topology.edge_index, listed.weight
+    if listed.topology.directed:
+        return edge_index, weight
+    return torch.cat([edge_index, edge_index.flip(0)], 1), weight.repeat(2)
+
+
+def to_edge_index(graph: Graph) -> tuple[EdgeIndex, Weight]:
+    """PyG's `EdgeIndex`, sorted by column, and the weights in its order.
+
+    It knows the number of nodes and whether the graph is undirected; PyG's layers multiply with it
+    faster than with a plain `edge_index`.
+
+    Args:
+        graph: a graph with one weight per edge.
+
+    Shapes:
+        - **edge_index:** `(2, columns)`, **weight:** `(columns,)`; both directions of an
+          undirected edge
+
+    Raises:
+        ValueError: weights with batch axes.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Graph, path_graph
+        >>> from gsp_unroll.graph import to_edge_index
+        >>> edge_index, weight = to_edge_index(Graph(path_graph(3), torch.tensor([1.0, 2.0, 0.0])))
+        >>> edge_index.as_tensor(), weight
+        (tensor([[1, 0, 2, 1],
+                [0, 1, 1, 2]]), tensor([1., 1., 2., 2.]))
+    """
+    from torch_geometric import EdgeIndex
+
+    edge_index, weight = columns_of(graph)
+    n = graph.num_nodes
+    # one number per column, by head first: the key of the reversed direction
+    order = edge_keys(edge_index.flip(0), n, directed=True).argsort()
+    made = EdgeIndex(
+        edge_index.index_select(1, order),
+        sparse_size=(n, n),
+        sort_order="col",
+        is_undirected=not graph.topology.directed,
     )
-    if not listed.topology.directed:
-        edge_index, weight = torch.cat([edge_index, edge_index.flip(0)], 1), weight.repeat(2)
-    if batch is None:
-        n = graph.num_nodes
-        return Data(edge_index=edge_index, edge_weight=weight, num_nodes=n, **attributes)
-    parts = _cut_up(edge_index, weight, batch, listed.topology.systems.num_graphs, attributes)
-    return Batch.from_data_list([Data(**part) for part in parts])
+    return made, weight.index_select(0, order)
+
+
+def to_edge_weight(graph: Graph, edge_index: Tensor) -> Weight:
+    """The weight of `graph` on every column of PyG's `edge_index`, in its order.
+
+    What PyG's layers take beside an `edge_index` that they already have. On an undirected graph
+    both directions of an edge have its weight.
+
+    Args:
+        graph: a graph with these edges, and perhaps others.
+        edge_index: PyG's sources above targets.
+
+    Shapes:
+        - **edge_index:** `(2, columns)`, int64
+        - **output:** `(*batch, columns)`
+
+    Raises:
+        ValueError: a column that is no edge of the graph, such as a self-loop; a node number out
+            of range.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Graph, path_graph
+        >>> from gsp_unroll.graph import to_edge_weight
+        >>> graph = Graph(path_graph(3), torch.tensor([0.5, 2.0, 0.0]))
+        >>> to_edge_weight(graph, torch.tensor([[2, 1, 0], [1, 0, 1]]))
+        tensor([2.0000, 0.5000, 0.5000])
+    """
+    edge_index = _plain(edge_index)
+    listed = to_edge_list(graph)
+    n, directed = graph.num_nodes, listed.topology.directed
+    _count_nodes(edge_index, n, None)
+    key, order = edge_keys(listed.topology.edge_index, n, directed).sort()
+    wanted = edge_keys(edge_index, n, directed)
+    place = torch.searchsorted(key, wanted)
+    found = torch.cat([key, key.new_full((1,), -1)]).index_select(0, place) == wanted
+    if not bool(found.all()):
+        strange = edge_index[:, ~found]
+        raise mistake(
+            f"{strange.shape[1]} columns that are no edges of the graph, such as "
+            f"{tuple(strange[:, 0].tolist())}",
+            "the edges of the graph, without self-loops",
+            "Pass the edge_index that the graph was made from; for self-loops see "
+            "torch_geometric.utils.remove_self_loops.",
+        )
+    return listed.weight.index_select(-1, order.index_select(0, place))
 
 
 @overload
@@ -233,6 +337,15 @@ def _plain(edge_index: Tensor) -> Tensor:
     """The plain tensor inside PyG's `EdgeIndex`, whose slices are of special types."""
     as_tensor = getattr(edge_index, "as_tensor", None)
     return edge_index if as_tensor is None else as_tensor()
+
+
+def _known_nodes(edge_index: Tensor) -> int | None:
+    """The number of nodes that PyG's `EdgeIndex` was told."""
+    sparse_size = getattr(edge_index, "sparse_size", None)
+    if sparse_size is None:
+        return None
+    known: list[int] = [size for size in sparse_size() if size is not None]
+    return max(known, default=None)
 
 
 def _count_nodes(edge_index: Tensor, num_nodes: int | None, batch: Tensor | None) -> int:

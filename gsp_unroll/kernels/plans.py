@@ -135,6 +135,15 @@ class Csr:
         found = (order, start, later, neighbour, edge)
         return tuple(torch.from_numpy(np.ascontiguousarray(t, np.int32)) for t in found)
 
+    @cached_property
+    def rows(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Both directions of every edge by row, for other packages: where each row starts, and for
+        each entry the neighbour and the edge; int64."""
+        start, _, neighbour, edge = _rows(self.edge_index.numpy(), self.num_nodes)
+        return tuple(  # type: ignore[return-value]
+            torch.from_numpy(np.ascontiguousarray(t, np.int64)) for t in (start, neighbour, edge)
+        )
+
     def _order(self) -> Integers:
         """Neighbours near each other, so that what a row reads is still in cache; and nodes of
         equal degree side by side, so that the processor guesses where a row ends."""

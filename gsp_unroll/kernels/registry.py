@@ -15,8 +15,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-#: Fastest first.
-Backend = Literal["native", "triton", "torch", "reference"]
+from .._checks import mistake
+from . import external
+
+Backend = Literal["native", "triton", "torch", "reference", "torch_sparse", "torch_scatter"]
+#: Fastest first. The others, of `external`, serve only where asked for by name.
 BACKENDS: tuple[Backend, ...] = ("native", "triton", "torch", "reference")
 
 Key = tuple[str, str, torch.dtype, str]
@@ -56,8 +59,11 @@ def find(operation: str, plan: Any, reference: Tensor) -> Any | None:
     if plan is None:
         return None
     key = (operation, plan.name, reference.dtype, reference.device.type)
+    fastest = _fastest.get()
+    if fastest in external.EXTERNAL:
+        return external.kernels(fastest).get(key)
     table = kernels()
-    for backend in BACKENDS[BACKENDS.index(_fastest.get()) :]:
+    for backend in BACKENDS[BACKENDS.index(fastest) :]:
         kernel = table.get(backend, {}).get(key)
         if kernel is not None:
             return kernel
@@ -81,6 +87,9 @@ def show_backends() -> None:
     print(f"  triton     {'for CUDA' if kernels()['triton'] else 'no CUDA device, or no Triton'}")
     print("  torch      always")
     print("  reference  always: the readable steps, differentiable any number of times")
+    for package in external.EXTERNAL:
+        found = "installed" if external.installed(package) else "not installed"
+        print(f"  {package:<13} {found}; only within backend({package!r})")
     print(f"threads: {torch.get_num_threads()}, the same pool as torch's")
     served: dict[Key, Backend] = {}
     for name in BACKENDS:
@@ -99,6 +108,13 @@ def backend(fastest: Backend) -> Iterator[None]:
     Results agree to rounding, so this serves to compare, to time, and to find out whether a kernel
     is to blame: `"native"` allows all, `"torch"` the ones written in PyTorch, `"reference"` none.
 
+    `"torch_sparse"` and `"torch_scatter"` take the package of that name for products with the
+    Laplacian of an `EdgeList` on a CPU, and the readable steps for everything else. They are never
+    chosen unless they are named.
+
+    Raises:
+        ValueError: an unknown name, or a package that is not installed.
+
     Example:
         >>> import torch
         >>> from gsp_unroll import Graph, Laplacian, backend, path_graph
@@ -107,12 +123,13 @@ def backend(fastest: Backend) -> Iterator[None]:
         ...     (L @ torch.tensor([[0.0], [1.0], [4.0]])).flatten()
         tensor([-1., -5.,  6.])
     """
-    if fastest not in BACKENDS:
-        from .._checks import mistake
-
+    names = (*BACKENDS, *external.EXTERNAL)
+    if fastest not in names:
         raise mistake(
-            f"backend {fastest!r}", f"one of {', '.join(BACKENDS)}", "'native' allows every kernel."
+            f"backend {fastest!r}", f"one of {', '.join(names)}", "'native' allows every kernel."
         )
+    if fastest in external.EXTERNAL:
+        external.check_installed(fastest)
     token = _fastest.set(fastest)
     try:
         yield

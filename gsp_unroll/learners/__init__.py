@@ -1,6 +1,6 @@
 """Learned graphs: node features and a topology in, edge weights out."""
 
-from .base import GraphLearner, bounded_exp
+from .base import MAX_SCORE, GraphLearner, bounded_exp
 from .dot_product import DotProductLearner
 from .locally_scaled import LocallyScaledLearner
 from .mahalanobis import MahalanobisLearner
@@ -11,6 +11,7 @@ __all__ = [
     "DotProductLearner",
     "GraphLearner",
     "LocallyScaledLearner",
+    "MAX_SCORE",
     "MahalanobisLearner",
     "TemporalLearner",
     "bounded_exp",

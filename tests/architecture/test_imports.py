@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "models": {"graph", "operators", "problems", "solvers", "unroll", "learners", "features"},
     "sensors": {"graph", "operators", "learners"},
     "clouds": {"graph", "operators", "problems", "solvers", "unroll", "learners", "features"},
+    "pyg": {"graph", "operators", "problems", "solvers", "learners", "models"},
 }
 # What people run, large enough to be folders.
 TOOLS = {"train", "evaluate", "restoration"}

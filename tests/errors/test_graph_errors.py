@@ -11,6 +11,7 @@ from gsp_unroll.graph import (
     Graph,
     Grid,
     Systems,
+    from_adjacency,
     from_edge_index,
     from_pyg,
     grid_graph,
@@ -18,6 +19,9 @@ from gsp_unroll.graph import (
     path_graph,
     product_graph,
     radius_graph,
+    to_adjacency,
+    to_edge_index,
+    to_edge_weight,
     to_pyg,
 )
 from tests.registries import edges
@@ -538,6 +542,67 @@ MISTAKES = {
         "attribute edge_attr",
         "4 nodes or of 2 graphs",
         "batch.edge_attr",
+    ),
+    # ---- matrices, and weights in PyG's order
+    "matrix that is not square": (
+        lambda: from_adjacency(torch.rand(2, 3).to_sparse()),
+        r"shape \(2, 3\)",
+        "a square matrix",
+        "from_edge_index",
+    ),
+    "no matrix at all": (
+        lambda: from_adjacency([[0.0]]),
+        "a list",
+        "of torch or torch_sparse",
+        "from_edge_index",
+    ),
+    "several values an entry": (
+        lambda: from_adjacency(torch.rand(3, 3, 2).to_sparse(2)),
+        r"shape \(3, 3, 2\)",
+        "a square matrix",
+        "from_edge_index",
+    ),
+    "matrix of whole numbers": (
+        lambda: from_adjacency(torch.ones(2, 2, dtype=LONG)),
+        "int64",
+        "float32 or float64",
+        "adjacency.float",
+    ),
+    "matrix that is not symmetric": (
+        lambda: from_adjacency(torch.tensor([[0.0, 1.0], [2.0, 0.0]])),
+        "1 edges|2 edges",
+        "one weight for both directions",
+        "directed=True",
+    ),
+    "heads in a matrix": (
+        lambda: to_adjacency(graph_on(PATH, 2)),
+        r"shape \(2, 3\)",
+        r"\(edges,\)",
+        "one at a time",
+    ),
+    "heads in an EdgeIndex": (
+        lambda: to_edge_index(graph_on(PATH, 2)),
+        r"shape \(2, 3\)",
+        r"\(edges,\)",
+        "one at a time",
+    ),
+    "a column that is no edge": (
+        lambda: to_edge_weight(graph_on(PATH), edges((0, 1), (2, 0))),
+        r"1 columns .*\(2, 0\)",
+        "the edges of the graph",
+        "was made from",
+    ),
+    "a self-loop among the columns": (
+        lambda: to_edge_weight(graph_on(PATH), edges((1, 1))),
+        r"1 columns .*\(1, 1\)",
+        "without self-loops",
+        "remove_self_loops",
+    ),
+    "a column of a graph without edges": (
+        lambda: to_edge_weight(graph_on(EdgeList(edges(), 2)), edges((0, 1))),
+        "1 columns",
+        "the edges of the graph",
+        "was made from",
     ),
 }
 
