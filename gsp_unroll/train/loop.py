@@ -300,8 +300,10 @@ class Training:
     def _take_up(self) -> None:
         state: dict[str, Any] = load_state(self._state)
         wanted: dict[str, Any] = json.loads(json.dumps(asdict(self.plan)))  # as a file has it
-        found = state["plan"]
-        different = [n for n in wanted | found if n not in found or found[n] != wanted.get(n)]
+        # what a plan could not say when the training began is as it was then: by default
+        default = asdict(Plan(self.plan.network, self.plan.task, self.plan.steps))
+        found = json.loads(json.dumps(default)) | state["plan"]
+        different = [n for n in found if found[n] != wanted.get(n)]
         if different:
             raise mistake(
                 f"{self.folder}, a training with another " + ", ".join(different),

@@ -278,6 +278,15 @@ def test_a_state_of_another_training_is_refused_and_left_alone(photos, tmp_path)
         Training(PLAN, learn[1:], [], tmp_path)
 
 
+def test_a_state_from_before_a_plan_had_some_value_goes_on(photos, whole, tmp_path):
+    state = load_state(whole / "state.safetensors")
+    del state["plan"]["begin"]
+    save_state(tmp_path / "state.safetensors", state)
+    assert training(tmp_path, photos).step == PLAN.steps
+    with pytest.raises(ValueError, match="a training with another begin"):
+        training(tmp_path, photos, replace(PLAN, begin=str(whole)))
+
+
 def test_a_damaged_or_foreign_state_is_refused_and_left_alone(photos, tmp_path):
     training(tmp_path, photos).run(until=after(1))
     state = tmp_path / "state.safetensors"
