@@ -282,10 +282,10 @@ class ConjugateGradient:
     def _steps(
         self, A: LinearOperator, state: CGState, target: PerSystem, preconditioner: Preconditioner
     ) -> tuple[Signal, int]:
-        step = 0
-        for state in self._states(A, state, target, preconditioner):  # noqa: B020
-            step += 1
-        return state.x, step
+        step, last = 0, state
+        for step, last in enumerate(self._states(A, state, target, preconditioner), start=1):  # noqa: B007
+            pass
+        return last.x, step
 
     def _states(
         self, A: LinearOperator, state: CGState, target: PerSystem, preconditioner: Preconditioner
