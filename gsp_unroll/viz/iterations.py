@@ -115,6 +115,7 @@ def draw_iterations(
     number = first + every * torch.arange(len(lines))
     ax.set_yscale("log")
     ax.plot(number.numpy(), lines.numpy(), marker="." if len(lines) <= 50 else "", linewidth=1.0)
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel("iteration")
     ax.set_ylabel(label)
     return ax
