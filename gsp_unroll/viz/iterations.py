@@ -105,6 +105,8 @@ def draw_iterations(
         >>> ax.lines[0].get_xdata().tolist(), ax.get_yscale()
         ([1, 2, 3], 'log')
     """
+    from matplotlib.ticker import MaxNLocator
+
     if values.ndim == 0 or values.numel() == 0:
         raise mistake(
             f"values of shape {tuple(values.shape)}",
@@ -115,7 +117,7 @@ def draw_iterations(
     number = first + every * torch.arange(len(lines))
     ax.set_yscale("log")
     ax.plot(number.numpy(), lines.numpy(), marker="." if len(lines) <= 50 else "", linewidth=1.0)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("iteration")
     ax.set_ylabel(label)
     return ax
