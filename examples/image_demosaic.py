@@ -49,7 +49,7 @@ from gsp_unroll import (
 from gsp_unroll.metrics import psnr
 from gsp_unroll.models import ImageNetwork, bilateral_graph, bilinear, green_first
 from gsp_unroll.photos import read_photo
-from gsp_unroll.viz import draw_graph
+from gsp_unroll.viz import draw_graph, draw_panels
 
 TRAINING_PHOTOS = ("astronaut", "chelsea", "rocket", "retina")  # the photo restored is another one
 BORDER = 4  # pixels left out of PSNR and SSIM, where every method sees half a neighbourhood
@@ -196,7 +196,7 @@ def report(
         rows.append((name, f"{quality:.2f}", f"{similarity:.4f}", f"{seconds[name]:.2f}"))
     print_table(("method", "PSNR dB", "SSIM", "seconds"), rows)
 
-    draw_comparison(images, photo, rows, folder / "comparison.png")
+    draw_comparison(images, photo, folder / "comparison.png")
     draw_learned_graph(network, photo, folder / "graph.png")
     print(f"pictures: {folder / 'comparison.png'} and {folder / 'graph.png'}")
 
@@ -210,21 +210,15 @@ def busiest_patch(photo: Tensor, size: int) -> tuple[slice, slice]:
     return slice(top, top + size), slice(left, left + size)
 
 
-def draw_comparison(
-    images: dict[str, Tensor], photo: Tensor, rows: list[tuple[str, ...]], path: Path
-) -> None:
+def draw_comparison(images: dict[str, Tensor], photo: Tensor, path: Path) -> None:
+    """Every result, and its busiest part enlarged."""
     from matplotlib.figure import Figure
 
-    patch = busiest_patch(photo, 64)
-    titles = {"original": "original"} | {row[0]: f"{row[0]}\n{row[1]} dB" for row in rows}
+    images = {"original": photo} | images
     figure = Figure(figsize=(16, 4.6), layout="constrained")
-    for column, (name, image) in zip(
-        figure.subplots(2, len(titles)).T, ({"original": photo} | images).items(), strict=True
-    ):
-        column[0].set_title(titles[name], fontsize=9)
-        for ax, picture in zip(column, (image, image[patch]), strict=True):
-            ax.imshow(picture.numpy(), interpolation="nearest")
-            ax.set_axis_off()
+    top, bottom = figure.subplots(2, len(images))
+    draw_panels(top, images, truth=photo, border=BORDER)
+    draw_panels(bottom, images, part=busiest_patch(photo, 64))
     figure.savefig(path, dpi=150)
 
 
@@ -241,12 +235,10 @@ def draw_learned_graph(network: ImageNetwork, photo: Tensor, path: Path) -> None
         graph = network.graph(
             Interpolation(H, H @ patch.reshape(-1, 3).to(device)), (height, width)
         )
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    position = torch.stack([x, y], -1).reshape(-1, 2).float()
     figure = Figure(figsize=(5.5 * graph.weight.shape[0], 5.5), layout="constrained")
     for head, ax in enumerate(figure.subplots(1, graph.weight.shape[0], squeeze=False)[0]):
         one = Graph(graph.topology, graph.weight[head])
-        draw_graph(ax, one, position, background=patch).set_title(f"learned graph, head {head + 1}")
+        draw_graph(ax, one, background=patch).set_title(f"learned graph, head {head + 1}")
     figure.savefig(path, dpi=150)
 
 

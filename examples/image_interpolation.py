@@ -39,6 +39,7 @@ from gsp_unroll.metrics import psnr
 from gsp_unroll.models import ImageNetwork, bilateral_graph
 from gsp_unroll.photos import read_photo
 from gsp_unroll.train.tasks import Interpolate
+from gsp_unroll.viz import draw_panels
 
 TRAINING_PHOTOS = ("astronaut", "chelsea", "rocket", "retina")  # the photo restored is another one
 BORDER = 4  # pixels left out of the PSNR, where every method sees half a neighbourhood
@@ -96,7 +97,8 @@ def main(options: argparse.Namespace) -> None:
         a, c = (image[inner, inner].reshape(-1, 1) for image in (x.reshape(*shape, 1), whole))
         rows.append((name, f"{psnr(a, c):.2f}", f"{seconds[name]:.2f}"))
     print_table(("method", "PSNR dB", "seconds"), rows)
-    draw({"original": whole} | {n: x.reshape(*shape, 1) for n, x in restored.items()}, rows, folder)
+    images = {"original": whole} | {n: x.reshape(*shape, 1) for n, x in restored.items()}
+    draw(images, whole, folder)
     print(f"picture: {folder / 'comparison.png'}")
 
 
@@ -124,24 +126,16 @@ def train(options: argparse.Namespace, folder: Path) -> ImageNetwork:
     return from_pretrained(folder)
 
 
-def draw(images: dict[str, Tensor], rows: list[tuple[str, ...]], folder: Path) -> None:
-    """Every result, and its busiest corner enlarged."""
+def draw(images: dict[str, Tensor], truth: Tensor, folder: Path) -> None:
+    """Every result, and its middle enlarged."""
     from matplotlib.figure import Figure
 
-    titles = {"original": "original"} | {row[0]: f"{row[0]}\n{row[1]} dB" for row in rows}
     figure = Figure(figsize=(2.3 * len(images), 4.8), layout="constrained")
-    for column, (name, image) in zip(
-        figure.subplots(2, len(images)).T, images.items(), strict=True
-    ):
-        height, width = image.shape[:2]
-        middle = (
-            slice(height // 2 - 24, height // 2 + 24),
-            slice(width // 2 - 24, width // 2 + 24),
-        )
-        column[0].set_title(titles[name], fontsize=9)
-        for ax, picture in zip(column, (image, image[middle]), strict=True):
-            ax.imshow(picture[..., 0].numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            ax.set_axis_off()
+    top, bottom = figure.subplots(2, len(images))
+    row, column = (n // 2 for n in truth.shape[:2])
+    middle = slice(row - 24, row + 24), slice(column - 24, column + 24)
+    draw_panels(top, images, truth=truth, border=BORDER)
+    draw_panels(bottom, images, part=middle)
     figure.savefig(folder / "comparison.png", dpi=150)
 
 

@@ -5,7 +5,7 @@ The unrolled layers call the same `admm_step` with learned parameters and a lear
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -161,6 +161,17 @@ class ADMM:
                 other nodes, of another dtype or on another device; a penalty that is too low for a
                 prior that is not convex.
         """
+        for solution in self.iterates(problem, x0):  # noqa: B007
+            pass
+        return solution
+
+    def iterates(self, problem: Problem, x0: Signal | None = None) -> Iterator[Solution]:
+        """What `solve` finds at each look, after every `check_every` steps; the last is its result.
+
+        Args:
+            problem: see `solve`.
+            x0: see `solve`.
+        """
         data, prior = problem.data, problem.prior
         if x0 is not None:
             check_signal(x0, problem.num_nodes, "start")
@@ -178,16 +189,22 @@ class ADMM:
 
         rho = _penalty(problem) if self.rho is None else self.rho
         relaxation = _relaxation(problem) if self.relaxation is None else self.relaxation
+        return self._looks(problem, x0, rho, relaxation)
+
+    def _looks(
+        self, problem: Problem, x0: Signal, rho: float | Tensor, relaxation: float
+    ) -> Iterator[Solution]:
         tolerance = self._tolerance(problem, x0)
-        state, step = admm_start(prior, x0), 0
+        state, step = admm_start(problem.prior, x0), 0
         while True:
             steps = min(self.check_every, self.max_steps - step)
             run = self._by_kernel(problem, state, rho) or self._by_steps(problem, rho)
             state, z_old = run(state, relaxation, step, steps)
             step += steps
             report = self._report(problem, state, z_old, rho, tolerance, step)
+            yield report
             if report.status is not Status.MAX_STEPS or step >= self.max_steps:
-                return report
+                return
 
     def _start(self, problem: Problem) -> Signal:
         # a sum starts along the edges of the first of its parts that has any

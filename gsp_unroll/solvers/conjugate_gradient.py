@@ -5,7 +5,7 @@ The unrolled layers call the same `cg_step` with learned coefficients.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, NamedTuple
@@ -184,6 +184,22 @@ class ConjugateGradient:
         Raises:
             ValueError: `b` or `x0` of another size, device or dtype, or not finite.
         """
+        # whose first product checks shape and device
+        return self.run(A, b, self._start(b, x0))
+
+    def iterates(self, A: LinearOperator, b: Signal, x0: Signal | None = None) -> Iterator[CGState]:
+        """The state after each step of `solve`, for diagnostics.
+
+        Args:
+            A: see `solve`.
+            b: see `solve`.
+            x0: see `solve`.
+        """
+        preconditioner = jacobi(A.diagonal())
+        state, _, target = self._before(A, b, self._start(b, x0), preconditioner)
+        return self._states(A, state, target, preconditioner)
+
+    def _start(self, b: Signal, x0: Signal | None) -> Signal:
         x0 = torch.zeros_like(b) if x0 is None else x0
         check_same_kind(x0, b, "the start x0", "the right-hand side")
         if x0.shape[-2:] != b.shape[-2:]:
@@ -194,7 +210,7 @@ class ConjugateGradient:
             )
         check_finite(b, "right-hand side")
         check_finite(x0, "start")
-        return self.run(A, b, x0)  # whose first product checks shape and device
+        return x0
 
     def run(
         self, A: LinearOperator, b: Signal, x0: Signal, share: float = 0.0, at_most: float = 1.0
@@ -222,21 +238,15 @@ class ConjugateGradient:
         at_most: float = 1.0,
     ) -> Solution:
         """The steps, until the residual is small against `size`, by default that of `b`."""
-        systems, d = A.systems, A.diagonal()
+        d = A.diagonal()
         preconditioner = jacobi(d)
-        state = cg_start(A, b, x0, preconditioner, systems)
-        r_norm = _norm(systems, state.r)
-        if size is None:
-            size = _norm(systems, b)
-        size = torch.where(size > 0, size, r_norm)
-        target = torch.maximum(self.rtol * size, torch.minimum(share * r_norm, at_most * size))
-
+        state, size, target = self._before(A, b, x0, preconditioner, size, share, at_most)
         inverse = preconditioner(torch.ones_like(b))
         found = converge(A, x0, state.r, inverse, target**2, state.floor, self.max_steps)
         x, step = self._steps(A, state, target, preconditioner) if found is None else found
 
         # the recursive residual drifts; what is reported, and judged, is the true one
-        r_norm = _norm(systems, b - A(x))
+        r_norm = _norm(A.systems, b - A(x))
         allowed = target + _rounding(b) * size
         return Solution(
             x=x,
@@ -249,20 +259,46 @@ class ConjugateGradient:
             preconditioner=preconditioner_name(d),
         )
 
+    def _before(
+        self,
+        A: LinearOperator,
+        b: Signal,
+        x0: Signal,
+        preconditioner: Preconditioner,
+        size: PerSystem | None = None,
+        share: float = 0.0,
+        at_most: float = 1.0,
+    ) -> tuple[CGState, PerSystem, PerSystem]:
+        """The first state, what the residual is compared with, and the residual to reach."""
+        systems = A.systems
+        state = cg_start(A, b, x0, preconditioner, systems)
+        r_norm = _norm(systems, state.r)
+        if size is None:
+            size = _norm(systems, b)
+        size = torch.where(size > 0, size, r_norm)
+        target = torch.maximum(self.rtol * size, torch.minimum(share * r_norm, at_most * size))
+        return state, size, target
+
     def _steps(
         self, A: LinearOperator, state: CGState, target: PerSystem, preconditioner: Preconditioner
     ) -> tuple[Signal, int]:
-        systems, step = A.systems, 0
-        r_norm = _norm(systems, state.r)
-        while step < self.max_steps:
+        step, last = 0, state
+        for step, last in enumerate(self._states(A, state, target, preconditioner), start=1):  # noqa: B007
+            pass
+        return last.x, step
+
+    def _states(
+        self, A: LinearOperator, state: CGState, target: PerSystem, preconditioner: Preconditioner
+    ) -> Iterator[CGState]:
+        systems = A.systems
+        for _ in range(self.max_steps):
+            r_norm = _norm(systems, state.r)
             going = (r_norm > target) & (systems.inner(state.r, state.p) > state.floor)
             if not bool(going.any()):
-                break
+                return
             new = cg_step(A, state, systems=systems, preconditioner=preconditioner)
             state = _frozen_where(systems.spread(~going), state, new)
-            r_norm = _norm(systems, state.r)
-            step += 1
-        return state.x, step
+            yield state
 
     @torch.no_grad()
     def _inverse(self, A: LinearOperator, g: Signal, size: Signal) -> Signal:

@@ -101,6 +101,10 @@ class ADMMUnroll(nn.Module, ABC):
     def prior(self, graph: Graph, lam: Tensor) -> Prior:
         """The prior of weight `lam` on `graph`."""
 
+    def lam(self, t: int) -> Tensor:
+        """The weight of the prior in iteration `t`."""
+        return positive(self.log_lam[t], self.heads)
+
     def rho(self, t: int) -> float | Tensor:
         """The penalty of iteration `t`."""
         return 1.0 if self.log_rho is None else positive(self.log_rho[t], self.heads)
@@ -111,11 +115,8 @@ class ADMMUnroll(nn.Module, ABC):
         """The state after each iteration, for diagnostics."""
         x0 = self._start(data, graph, x0)
         steps = range(self.num_iterations)
-        priors = (self.prior(graph, self._lam(t)) for t in steps)
+        priors = (self.prior(graph, self.lam(t)) for t in steps)
         return admm_iterates(data, x0, priors, map(self.rho, steps), self.linear_solves)
-
-    def _lam(self, t: int) -> Tensor:
-        return positive(self.log_lam[t], self.heads)
 
     def forward(self, data: DataTerm, graph: Graph, x0: Signal | None = None) -> Signal:
         """The restored signal.
@@ -127,7 +128,7 @@ class ADMMUnroll(nn.Module, ABC):
         """
         x0 = self._start(data, graph, x0)
         steps = range(self.num_iterations)
-        priors = [self.prior(graph, self._lam(t)) for t in steps]
+        priors = [self.prior(graph, self.lam(t)) for t in steps]
         x = fused(data, x0, priors, [self.rho(t) for t in steps], self.linear_solves, self.heads)
         return last(self.iterates(data, graph, x0)).x if x is None else x
 

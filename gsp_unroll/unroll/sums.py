@@ -87,6 +87,6 @@ class SumUnroll(ADMMUnroll):
         made = [make(graph, weight) for make, weight in zip(self.parts, lam.unbind(0), strict=True)]
         return SumPrior(tuple(made))
 
-    def _lam(self, t: int) -> Tensor:
+    def lam(self, t: int) -> Tensor:
         """The weight of each part, stacked along a first axis."""
         return torch.stack([positive(weight, self.heads) for weight in self.log_lam[t].unbind(0)])

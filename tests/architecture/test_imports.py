@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "pyg": {"graph", "operators", "problems", "solvers", "learners", "models"},
 }
 # What people run, large enough to be folders.
-TOOLS = {"train", "evaluate", "restoration"}
+TOOLS = {"train", "evaluate", "restoration", "viz"}
 # gsp_unroll/__init__.py is left out: the public names come from everywhere, resolved lazily.
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

@@ -515,7 +515,7 @@ def level(layer, graph, x):
     weight = torch.ones_like(graph.degree[..., : graph.num_nodes])
     if isinstance(layer, ADMMUnroll | GGLRUnroll):
         quadratic = isinstance(layer, GGLRUnroll)
-        prior = layer.prior(graph) if quadratic else layer.prior(graph, layer._lam(0))
+        prior = layer.prior(graph) if quadratic else layer.prior(graph, layer.lam(0))
         solve = layer.linear_solve if quadratic else layer.linear_solves[0]
         scaling = solve.scaling(prior.normal)
         weight = weight if scaling is None else scaling.squeeze(-1)
