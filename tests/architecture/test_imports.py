@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "features": {"graph"},
     "models": {"graph", "operators", "problems", "solvers", "unroll", "learners", "features"},
     "sensors": {"graph", "operators", "learners"},
+    "series": {"graph", "operators", "problems", "solvers", "unroll", "learners", "features"},
 }
 # What people run, large enough to be folders.
 TOOLS = {"train", "evaluate"}
