@@ -5,6 +5,7 @@ from .correlation import correlation_points
 from .forecast import LinearForecast
 from .gaps import block_gaps, collinear_runs, scattered_gaps
 from .network import SeriesNetwork
+from .warm import moved_on
 from .windows import Standardization, chronological_split, sliding_windows
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "clock_features",
     "collinear_runs",
     "correlation_points",
+    "moved_on",
     "scattered_gaps",
     "sliding_windows",
 ]

@@ -1,4 +1,4 @@
-"""What the clock knows of a series: the time of day, the day of the week, and what is usual then."""
+"""What the clock knows of a series: time of day, day of the week, and what is usual then."""
 
 from __future__ import annotations
 
