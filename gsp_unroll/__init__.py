@@ -164,7 +164,7 @@ _HOME = {
     ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
-_SUBMODULES = [*_HOME, "metrics", "sensors", "testing", "viz"]
+_SUBMODULES = [*_HOME, "metrics", "sensors", "series", "testing", "viz"]
 
 __all__ = ["__version__", *_MODULE_OF]
 

@@ -350,7 +350,8 @@ def forecast(options: argparse.Namespace) -> None:
             train(model, study, steps, shuffled(everything, options.batch, seed), rate)
             runs.append(forecasts(model, test))
         row(f"{name}, {steps} steps", sum(p.numel() for p in model.parameters()), runs)
-    print(markdown_table(["method", "parameters", *(f"step {h}" for h in HORIZONS)], rows))
+    names = ["method", "parameters", *(f"step {h}" for h in HORIZONS)]
+    print(markdown_table(names, rows, [False] + [True] * 4))
 
 
 # ---- imputation -------------------------------------------------------------------------------
@@ -451,7 +452,8 @@ def impute(options: argparse.Namespace) -> None:
         fill = network_method(model)
         fills.append({"points": fill, "blocks": fill})
     row("ours", fills)
-    print(markdown_table([options.series, *(f"{k} {s:.0%}" for k, s in kinds)], rows))
+    names = [options.series, *(f"{k} {s:.0%}" for k, s in kinds)]
+    print(markdown_table(names, rows, [False] + [True] * 6))
 
 
 Method = Callable[[Study, Tensor], Tensor]
