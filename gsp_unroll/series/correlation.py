@@ -57,8 +57,9 @@ def correlation_points(training: Tensor, dimensions: int = 16) -> Tensor:
     channels = training.reshape(*training.shape[:2], -1).unbind(-1)
     r = torch.stack([_correlations(x.double()) for x in channels]).mean(0)
     values, vectors = torch.linalg.eigh(r)
-    points = vectors * values.clamp(min=0).sqrt()
-    return points[:, -dimensions:].flip(-1).to(training.dtype)
+    axes = vectors * values.clamp(min=0).sqrt()
+    points: Tensor = axes[:, -dimensions:].flip(-1).to(training.dtype)
+    return points
 
 
 def _correlations(x: Tensor) -> Tensor:

@@ -112,8 +112,9 @@ class SeriesNetwork(nn.Module):
 
         def solver() -> MixedUnroll:
             # one solve: the total variation acts through its threshold on the start
-            weights = {"mu_u": mu_u, "mu_d": mu_d, "lam": 1e-3, "rho": 0.01}
-            return MixedUnroll(1, cg_steps, solver=GuardedCG, **weights)
+            return MixedUnroll(
+                1, cg_steps, mu_u=mu_u, mu_d=mu_d, lam=1e-3, rho=0.01, solver=GuardedCG
+            )
 
         size = points.shape[-1]
         self.in_space = MahalanobisLearner(size, init=sharpness, normalization="none")
@@ -141,8 +142,9 @@ class SeriesNetwork(nn.Module):
         x = self.first(data, self._static(graph), y.flatten(-3, -2))
         known = self._known(read, clock).flatten(-3, -2)
         for block in self.later:
-            x = block(data, block.graph(x, known, self.points, self.spatial, self.temporal), x)
-        return x.unflatten(-2, y.shape[-3:-1])
+            x = block(data, x, known, self.points, self.spatial, self.temporal)
+        window: Signal = x.unflatten(-2, y.shape[-3:-1])
+        return window
 
     @property
     def graph(self) -> Graph:
@@ -233,8 +235,17 @@ class _Block(nn.Module):
             self.in_time(torch.cat([when, history], -1), temporal),
         )
 
-    def forward(self, data: LeastSquares, graph: MixedGraph, x: Signal) -> Signal:
-        restored: Signal = self.solver(data, graph, x)
+    def forward(
+        self,
+        data: LeastSquares,
+        x: Signal,
+        known: Tensor,
+        points: Tensor,
+        spatial: Topology,
+        temporal: Topology,
+    ) -> Signal:
+        """The signal, restored on graphs drawn from what it is so far."""
+        restored: Signal = self.solver(data, self.graph(x, known, points, spatial, temporal), x)
         return restored
 
 

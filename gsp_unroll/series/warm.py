@@ -43,4 +43,5 @@ def moved_on(x: Signal, places: int, stride: int = 1) -> Signal:
         )
     steps = nodes // places
     source = (torch.arange(steps, device=x.device) + stride).clamp(max=steps - 1)
-    return x.unflatten(-2, (steps, places)).index_select(-3, source).flatten(-3, -2)
+    moved: Signal = x.unflatten(-2, (steps, places)).index_select(-3, source).flatten(-3, -2)
+    return moved
