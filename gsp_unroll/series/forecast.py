@@ -1,4 +1,4 @@
-"""A first look ahead: linear in the recent past of a place and of its neighbours."""
+"""A first look ahead: from the recent past of a place and of its neighbours."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ class LinearForecast(nn.Module):
     r"""The next steps of every place from its last ones and from those of its neighbours.
 
     $$\hat x_{s}(h)=\sum_{k=1}^{P}\Big(A_{hk}+\sum_re_{sr}B_{rhk}\Big)\,y_s(-k)
-      +\sum_{k=1}^PC_{hk}\,\bar y_s(-k)+b_h+\sum_re_{sr}b_{rh},\qquad
+      +\sum_{k=1}^PC_{hk}\,\bar y_s(-k)+\sum_{k=1}^PD_{hk}\min(y_s(-k)-\kappa,0)
+      +b_h+\sum_re_{sr}b_{rh},\qquad
       \bar y_s=\frac{\sum_jw_{sj}y_j}{\sum_jw_{sj}}.$$
 
-    $A$ and $C$ are the same at all places; $e_s$ are a few learned numbers of the place $s$. It
-    starts as persistence: the last reading, at every horizon. A step without a reading counts as
-    0, what is usual, if the signal is a deviation from it.
+    $A$, $C$ and $D$ are the same at all places; $e_s$ are a few learned numbers of the place $s$.
+    It is linear but for $D$, by which what lies below $\kappa$ lasts longer or shorter than what
+    lies above: a jam is no noise. It starts as persistence: the last reading, at every horizon. A
+    step without a reading counts as 0, what is usual, if the signal is a deviation from it.
 
     Args:
         past: steps $P$ that it looks at, at least 1.
@@ -56,6 +58,8 @@ class LinearForecast(nn.Module):
         last[:, -1] = 1
         self.own = nn.Parameter(last)
         self.around = nn.Parameter(torch.zeros(ahead, past))
+        self.below = nn.Parameter(torch.zeros(ahead, past))
+        self.kink = nn.Parameter(torch.tensor(-0.5))
         self.bias = nn.Parameter(torch.zeros(ahead))
         self.place = nn.Parameter(0.1 * torch.randn(places, rank))
         self.own_of_place = nn.Parameter(torch.zeros(rank, ahead, past))
@@ -72,7 +76,8 @@ class LinearForecast(nn.Module):
         y = y.nan_to_num(0)
         mean = Adjacency(graph)(y) * safe_reciprocal(graph.degree).unsqueeze(-1)
         y, mean = y.squeeze(-1), mean.squeeze(-1)
-        x = self.own @ y + self.around @ mean + self.bias.unsqueeze(-1)
+        low = (y - self.kink).clamp(max=0)
+        x = self.own @ y + self.around @ mean + self.below @ low + self.bias.unsqueeze(-1)
         of_place = torch.einsum("rhk,...ks,sr->...hs", self.own_of_place, y, self.place)
         x = x + of_place + (self.place @ self.bias_of_place).mT
         forecast: Tensor = x.unsqueeze(-1)

@@ -82,6 +82,7 @@ def test_a_forecast_is_the_sum_in_its_docstring():
     graph = Graph(path_graph(4), torch.tensor([1.0, 2.0, 0.0, 0.0], dtype=F64))
     y = torch.randn(3, 4, 1, dtype=F64)
     A, C, b = forecast.own, forecast.around, forecast.bias
+    D, low = forecast.below, (y - forecast.kink).minimum(torch.zeros(1, dtype=F64))
     e, B, c = forecast.place, forecast.own_of_place, forecast.bias_of_place
     mean = torch.stack([y[:, 1], (y[:, 0] + 2 * y[:, 2]) / 3, y[:, 1], 0 * y[:, 0]], 1)
     x = forecast(y, graph)
@@ -89,7 +90,7 @@ def test_a_forecast_is_the_sum_in_its_docstring():
         for h in range(2):
             own = sum((A[h, k] + e[s] @ B[:, h, k]) * y[k, s, 0] for k in range(3))
             expected = own + C[h] @ mean[:, s, 0] + b[h] + e[s] @ c[:, h]
-            assert_close(x[h, s, 0], expected)
+            assert_close(x[h, s, 0], expected + D[h] @ low[:, s, 0])
 
 
 # ---- the network ----------------------------------------------------------------------------
@@ -126,7 +127,8 @@ def test_every_parameter_moves_the_result(forecast):
     look = LinearForecast(3, 2, PLACES).double() if forecast else None
     net = network(forecast=look, clock=1)
     if look is not None:
-        torch.nn.init.normal_(look.own_of_place)  # at 0 nothing depends on the places' numbers
+        for zeros in (look.own_of_place, look.below):  # at 0 they hide the numbers they multiply
+            torch.nn.init.normal_(zeros)
     y = series(4, STEPS, PLACES, 1)
     if forecast:
         y[:, -2:] = torch.nan
