@@ -251,7 +251,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "step_minutes (default: a road that is made up)",
     )
     parser.add_argument("--output", default="runs/traffic_forecast", help="folder for pictures")
-    parser.add_argument("--train", type=int, default=200, metavar="STEPS", help="training steps")
+    parser.add_argument("--train", type=int, default=120, metavar="STEPS", help="training steps")
     parser.add_argument("--device", default=cuda)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true", help="a few seconds, to see that it runs")
