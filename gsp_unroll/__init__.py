@@ -166,7 +166,7 @@ _HOME = {
     "restoration": "restore",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
-_SUBMODULES = [*_HOME, "clouds", "metrics", "pyg", "sensors", "testing", "viz"]
+_SUBMODULES = [*_HOME, "clouds", "metrics", "pyg", "sensors", "series", "testing", "viz"]
 
 __all__ = ["__version__", *_MODULE_OF]
 

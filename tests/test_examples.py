@@ -130,6 +130,28 @@ def test_bad_station_files(example, tmp_path):
             load(str(tmp_path / name))
 
 
+def test_series_of_a_file_and_bad_ones(example, tmp_path):
+    load = example("traffic_forecast").load
+    values = np.ones((96, 9))
+    values[3, 4] = np.nan
+    np.savez(tmp_path / "a.npz", values=values, step_minutes=60)
+    readings, slots = load(str(tmp_path / "a.npz"), 0)
+    assert readings.shape == (96, 9)
+    assert readings[3, 4].isnan()
+    assert slots == 24
+    np.savez(tmp_path / "unnamed.npz", values)
+    np.savez(tmp_path / "odd.npz", values=values, step_minutes=7)
+    np.savez(tmp_path / "short.npz", values=values, step_minutes=15)
+    for name, message in (
+        ("missing.npz", r"Got .*FileNotFoundError.* Expected .npz with values.* Check the path"),
+        ("unnamed.npz", r"Got .*KeyError.* Expected .npz with values.* the names of the arrays"),
+        ("odd.npz", r"Got .*7 minutes.* Expected .*divide the day.* resample"),
+        ("short.npz", r"Got 96 steps of 15 minutes.* Expected three days.* Give a longer record"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            load(str(tmp_path / name), 0)
+
+
 # ---- what is measured -----------------------------------------------------------------------
 
 

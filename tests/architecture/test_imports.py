@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "sensors": {"graph", "operators", "learners"},
     "clouds": {"graph", "operators", "problems", "solvers", "unroll", "learners", "features"},
     "pyg": {"graph", "operators", "problems", "solvers", "learners", "models"},
+    "series": {"graph", "operators", "problems", "solvers", "unroll", "learners", "features"},
 }
 # What people run, large enough to be folders.
 TOOLS = {"train", "evaluate", "restoration", "viz"}
