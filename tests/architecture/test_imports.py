@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "pyg": {"graph", "operators", "problems", "solvers", "learners", "models"},
 }
 # What people run, large enough to be folders.
-TOOLS = {"train", "evaluate", "restoration"}
+TOOLS = {"cli", "train", "evaluate", "restoration"}
 # gsp_unroll/__init__.py is left out: the public names come from everywhere, resolved lazily.
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
@@ -41,7 +41,7 @@ def place(path):
 
 
 def is_foundation(name):
-    return name.startswith("_")
+    return name.startswith("_") and name != "__main__"
 
 
 def is_tool(name):
