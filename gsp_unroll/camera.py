@@ -14,7 +14,10 @@ from ._checks import mistake
 from .models.bayer import SHIFTS
 
 #: files of cameras, by how their names end
-NAMES = "3fr arw cr2 cr3 crw dng erf iiq kdc mef mos mrw nef nrw orf pef raf raw rw2 rwl sr2 srf srw x3f"
+NAMES = (
+    "3fr arw cr2 cr3 crw dng erf iiq kdc mef mos mrw nef nrw orf "
+    "pef raf raw rw2 rwl sr2 srf srw x3f"
+)
 SUFFIXES = {f".{name}" for name in NAMES.split()}
 #: counterclockwise, for what LibRaw calls the flip of a frame
 QUARTER_TURNS = {3: 2, 5: 1, 6: 3}
