@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ._checks import mistake
 from .models.bayer import SHIFTS
+
+#: files of cameras, by how their names end
+NAMES = (
+    "3fr arw cr2 cr3 crw dng erf iiq kdc mef mos mrw nef nrw orf "
+    "pef raf raw rw2 rwl sr2 srf srw x3f"
+)
+SUFFIXES = {f".{name}" for name in NAMES.split()}
+#: counterclockwise, for what LibRaw calls the flip of a frame
+QUARTER_TURNS = {3: 2, 5: 1, 6: 3}
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +31,7 @@ class RawFrame:
         mosaic: `(height, width)`.
         pattern: colours of the top left 2x2 pixels, row by row.
         white: gain of red, green and blue under which a white object is grey.
+        quarter_turns: counterclockwise, after which what was above is above.
 
     Raises:
         ValueError: an unknown pattern.
@@ -35,6 +48,7 @@ class RawFrame:
     mosaic: np.ndarray
     pattern: str = "RGGB"
     white: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    quarter_turns: int = 0
 
     def __post_init__(self) -> None:
         if self.pattern not in SHIFTS:
@@ -52,6 +66,7 @@ class RawFrame:
         white_level: float,
         pattern: str = "RGGB",
         white: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        quarter_turns: int = 0,
     ) -> RawFrame:
         r"""A frame of the numbers that a sensor counts, $(v-\mathrm{black})/(\mathrm{white}-
         \mathrm{black})$.
@@ -62,9 +77,10 @@ class RawFrame:
             white_level: what a full pixel counts.
             pattern: colours of the top left 2x2 pixels.
             white: gains, see the class.
+            quarter_turns: see the class.
         """
         light = (values.astype(np.float32) - black) / (white_level - np.asarray(black, np.float32))
-        return cls(light.astype(np.float32), pattern, white)
+        return cls(light.astype(np.float32), pattern, white, quarter_turns)
 
     def balanced(self, gamma: float = 2.2) -> np.ndarray:
         r"""$(g_{c(i)}\,v_i)^{1/\gamma}$: white balanced and near to how photographs are stored, for
@@ -82,8 +98,8 @@ class RawFrame:
 def read_raw(path: str | Path) -> RawFrame:
     """The frame in a camera file (DNG and what else LibRaw knows).
 
-    Black and white levels, the phase of the filter array and the camera's white balance are those
-    of the file.
+    Black and white levels, the phase of the filter array, the camera's white balance and how the
+    camera was held are those of the file.
 
     Args:
         path: the file.
@@ -94,26 +110,20 @@ def read_raw(path: str | Path) -> RawFrame:
     """
     import rawpy
 
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file. A camera file is needed. Correct the name.")
-    try:
-        with rawpy.imread(str(path)) as raw:
-            if raw.raw_type != rawpy.RawType.Flat:
-                raise mistake(
-                    f"{path}, in which every pixel has all colours",
-                    "a frame behind a Bayer array",
-                    "It needs no demosaicking.",
-                )
-            values = raw.raw_image_visible.copy()
-            colors = raw.raw_colors_visible.copy()
-            names = raw.color_desc.decode()
-            black = np.asarray(raw.black_level_per_channel, np.float32)
-            white_level = float(raw.white_level)
-            gains = np.asarray(raw.camera_whitebalance, np.float32)
-    except rawpy.LibRawError as error:
-        raise mistake(
-            f"{path}, which cannot be read ({error})", "a camera file", "Convert it to DNG."
-        ) from error
+    with _opened(path) as raw:
+        if raw.raw_type != rawpy.RawType.Flat:
+            raise mistake(
+                f"{path}, in which every pixel has all colours",
+                "a frame behind a Bayer array",
+                "It needs no demosaicking.",
+            )
+        values = raw.raw_image_visible.copy()
+        colors = raw.raw_colors_visible.copy()
+        names = raw.color_desc.decode()
+        black = np.asarray(raw.black_level_per_channel, np.float32)
+        white_level = float(raw.white_level)
+        gains = np.asarray(raw.camera_whitebalance, np.float32)
+        turns = QUARTER_TURNS.get(raw.sizes.flip, 0)
     if (colors[2:] != colors[:-2]).any() or (colors[:, 2:] != colors[:, :-2]).any():
         raise mistake(
             f"{path}, whose filter array does not repeat every 2 pixels",
@@ -126,4 +136,33 @@ def read_raw(path: str | Path) -> RawFrame:
     red, green, blue = (float(gains[names.index(c)]) for c in "RGB")
     known = min(red, green, blue) > 0
     white = (red / green, 1.0, blue / green) if known else (1.0, 1.0, 1.0)
-    return RawFrame.from_levels(values, black[colors], white_level, pattern, white)
+    return RawFrame.from_levels(values, black[colors], white_level, pattern, white, turns)
+
+
+def read_raw_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of the frame in a camera file, without reading its pixels.
+
+    Args:
+        path: the file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file that is no camera file.
+    """
+    with _opened(path) as raw:
+        return raw.sizes.raw_height, raw.sizes.raw_width
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    import rawpy
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file. A camera file is needed. Correct the name.")
+    try:
+        with rawpy.imread(str(path)) as raw:
+            yield raw
+    except rawpy.LibRawError as error:
+        raise mistake(
+            f"{path}, which cannot be read ({error})", "a camera file", "Convert it to DNG."
+        ) from error

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -12,45 +17,105 @@ from ._files import written_whole
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 TIFF = {".tif", ".tiff"}
+#: of JPEG and WebP, from 1 to 100
+QUALITY = 95
 
 
-def find_photos(folder: str | Path) -> list[Path]:
+@dataclass(frozen=True)
+class PhotoHeader:
+    """What a file says of its image.
+
+    Args:
+        height: in pixels.
+        width: in pixels.
+        bits: of a value.
+    """
+
+    height: int
+    width: int
+    bits: int
+
+
+def find_photos(folder: str | Path, suffixes: Collection[str] = frozenset(SUFFIXES)) -> list[Path]:
     """The image files of a folder and the folders in it, in the order of their names.
+
+    Args:
+        folder: to search.
+        suffixes: that tell an image, in small letters.
 
     Raises:
         FileNotFoundError: no such folder, or no image in it.
     """
     folder = Path(folder)
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
     if not paths:
         raise FileNotFoundError(
-            f"{folder}: no image ({', '.join(sorted(SUFFIXES))}) in this folder. "
+            f"{folder}: no image ({', '.join(sorted(suffixes))}) in this folder. "
             "Give a folder of photographs."
         )
     return paths
+
+
+def read_header(path: str | Path) -> PhotoHeader:
+    """Size and bits of a photograph, without reading its pixels.
+
+    Of a TIFF file that holds something else all values count as pixels. A photograph that a camera
+    has turned is given as it lies in the file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file that is no image.
+    """
+    path = Path(path)
+    with _readable(path):
+        if path.suffix.lower() in TIFF:
+            return _tiff_header(path)
+        from PIL import Image
+
+        with Image.open(path) as image:
+            return PhotoHeader(image.height, image.width, 16 if _png_bits(path) == 16 else 8)
+
+
+def _tiff_header(path: Path) -> PhotoHeader:
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        (shape, kind) = file.series[0].shape, file.series[0].dtype
+    pixels = shape[:-1] if len(shape) == 3 and shape[-1] <= 4 else shape
+    return PhotoHeader(math.prod(pixels[:-1]), pixels[-1], 8 * np.dtype(kind).itemsize)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What Pillow and tifffile raise becomes our message."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, SyntaxError, IndexError) as error:
+        raise mistake(
+            f"{path}, which cannot be read ({error})",
+            "an image file",
+            "Remove it from the folder, or convert it to PNG.",
+        ) from error
 
 
 def read_photo(path: str | Path) -> np.ndarray:
     """A photograph as `(height, width, 3)` of float32 in [0, 1].
 
     Grey ones get three equal colours, transparency is dropped. Of PNG and TIFF files with 16 bits
-    all bits are used.
+    all bits are used. A photograph that a camera has turned stands upright.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: a file that is no image, or an image of another kind of numbers.
     """
     path = Path(path)
-    try:
+    with _readable(path):
         image = _read_tiff(path) if path.suffix.lower() in TIFF else _read(path)
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, SyntaxError) as error:  # what Pillow and tifffile raise
-        raise mistake(
-            f"{path}, which cannot be read ({error})",
-            "an image file",
-            "Remove it from the folder, or convert it to PNG.",
-        ) from error
     if image.dtype not in (np.uint8, np.uint16):
         raise mistake(
             f"{path}, an image of {image.dtype}",
@@ -72,10 +137,10 @@ def read_photo(path: str | Path) -> np.ndarray:
 def _read(path: Path) -> np.ndarray:
     if path.suffix.lower() == ".png" and _png_bits(path) == 16:
         return _read_png16(path)
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def _png_bits(path: Path) -> int:
@@ -91,7 +156,8 @@ def _read_png16(path: Path) -> np.ndarray:
     try:
         with path.open("rb") as file:
             width, height, rows, _ = png.Reader(file=file).read()
-            values = [np.asarray(row, np.uint16) for row in rows]
+            # no more of them than the header says, however many the data hold
+            values = [np.asarray(row, np.uint16) for row in islice(rows, height)]
     except png.Error as error:
         raise ValueError(error) from error
     return np.vstack(values).reshape(height, width, -1)
@@ -103,22 +169,29 @@ def _read_tiff(path: Path) -> np.ndarray:
     return np.asarray(tifffile.imread(path))
 
 
-def write_photo(path: str | Path, image: np.ndarray, bits: Literal[8, 16] = 8) -> None:
+def write_photo(
+    path: str | Path,
+    image: np.ndarray,
+    bits: Literal[8, 16] = 8,
+    *,
+    overwrite: bool = False,
+) -> None:
     """Writes an image, whole or not at all.
 
     Args:
         path: PNG or TIFF; for 8 bits any format that Pillow writes.
         image: `(height, width, 3)`; values are clipped to [0, 1] and rounded.
         bits: of a value.
+        overwrite: whether a file of that name is replaced.
 
     Raises:
         ValueError: 16 bits in a format without them; values that are not finite.
-        FileExistsError: a file of that name, which is kept.
+        FileExistsError: a file of that name, which is kept unless `overwrite` is given.
     """
     from PIL import Image
 
     path = Path(path)
-    if path.exists():
+    if path.exists() and not overwrite:
         raise FileExistsError(
             f"{path} exists. A new name is needed. Move it away, or give another."
         )
@@ -152,4 +225,4 @@ def write_photo(path: str | Path, image: np.ndarray, bits: Literal[8, 16] = 8) -
                     file, values.reshape(height, -1)
                 )
         else:
-            Image.fromarray(values).save(beside, format=formats[suffix])
+            Image.fromarray(values).save(beside, format=formats[suffix], quality=QUALITY)

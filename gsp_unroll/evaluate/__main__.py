@@ -7,12 +7,14 @@ import math
 from pathlib import Path
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Options of the command; torch is not imported for them."""
+def parse(
+    arguments: list[str] | None = None, prog: str = "python -m gsp_unroll.evaluate"
+) -> argparse.Namespace:
+    """Options of the command, which calls itself `prog`; torch is not imported for them."""
     from .methods import BASELINES
 
     parser = argparse.ArgumentParser(
-        prog="python -m gsp_unroll.evaluate",
+        prog=prog,
         description="Compare ways to restore photographs, each set by two protocols. The same "
         "command goes on with a comparison that was interrupted.",
         epilog=" ".join(f"Baselines of {t}: {', '.join(names)}." for t, names in BASELINES.items()),

@@ -17,6 +17,8 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..models import ImageNetwork
+
 #: From an observation `(height, width, 1)`, and the standard deviation of its noise in the same
 #: units, to an image `(height, width, channels)`.
 Method = Callable[[np.ndarray, float], np.ndarray]
@@ -77,14 +79,12 @@ def packaged() -> list[str]:
 
 
 def network_method(name: str | Path, task: str) -> Method:
-    """A trained network, see `from_pretrained`; large photographs go through it tile by tile."""
+    """A trained network, see `find_network`; large photographs go through it tile by tile."""
     import torch
 
-    from .._checks import mistake
-    from ..models.pretrained import from_pretrained
     from ..train.tasks import TASKS
 
-    network = from_pretrained(name)
+    network = find_network(name, task)
 
     def restore(y: np.ndarray, sigma: float) -> np.ndarray:
         shape = (y.shape[0], y.shape[1])
@@ -93,8 +93,30 @@ def network_method(name: str | Path, task: str) -> Method:
         x = network.restore(data, shape)
         return np.asarray(x.reshape(*shape, -1))
 
+    return restore
+
+
+def find_network(name: str | Path, task: str) -> ImageNetwork:
+    """A trained network, see `from_pretrained`, that has been seen to do this task.
+
+    Args:
+        name: of a network of the package, or a path.
+        task: what it is to do, "demosaic" or "interpolate".
+
+    Raises:
+        ValueError: neither a name nor a file; a network of another task.
+    """
+    import torch
+
+    from .._checks import mistake
+    from ..models.pretrained import from_pretrained
+    from ..train.tasks import TASKS
+
+    network = from_pretrained(name)
+    H = TASKS[task].operator((8, 8))
     try:
-        channels = restore(np.zeros((8, 8, 1), np.float32), 0.0).shape[-1]
+        data = network.data_term.unchecked(H, torch.zeros(64, 1))
+        channels = network.restore(data, (8, 8)).shape[-1]
     except (RuntimeError, ValueError, IndexError) as error:
         raise _other_task(name, task) from error
     if channels != TASKS[task].channels:
@@ -103,7 +125,7 @@ def network_method(name: str | Path, task: str) -> Method:
             f"{TASKS[task].channels} for {task}",
             "Give a network that was trained for this task.",
         )
-    return restore
+    return network
 
 
 def _other_task(name: str | Path, task: str) -> Exception:

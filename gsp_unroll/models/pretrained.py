@@ -49,15 +49,27 @@ def from_pretrained(name: str | Path) -> ImageNetwork:
         >>> from_pretrained("mosaic")(Interpolation(H, torch.rand(64, 1)), (8, 8)).shape
         torch.Size([64, 3])
     """
+    return load_network(find_weights(name))
+
+
+def find_weights(name: str | Path) -> Path:
+    """The file that `from_pretrained` reads.
+
+    Args:
+        name: see there.
+
+    Raises:
+        ValueError: an unknown name.
+    """
     path = Path(name)
     if path.is_dir():
         path /= FILE
     if path.is_file():
-        return load_network(path)
+        return path
     if str(name) in pretrained_names():
-        return load_network(WEIGHTS / f"{name}.safetensors")
+        return WEIGHTS / f"{name}.safetensors"
     if str(name).count("/") == 1 and not path.suffix:
-        return load_network(_from_hub(str(name)))
+        return _from_hub(str(name))
     raise mistake(
         f"{str(name)!r}, which is no file, no folder with a {FILE} and no known name",
         f"one of {', '.join(pretrained_names())}, or a path",

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Options of the command; torch is not imported for them."""
+def parse(
+    arguments: list[str] | None = None, prog: str = "python -m gsp_unroll.train"
+) -> argparse.Namespace:
+    """Options of the command, which calls itself `prog`; torch is not imported for them."""
     from .plan import Plan
 
     default = {field.name: field.default for field in fields(Plan)}
     parser = argparse.ArgumentParser(
-        prog="python -m gsp_unroll.train",
+        prog=prog,
         description="Train an image network on folders of photographs. The same command takes up "
         "a training that was interrupted.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,

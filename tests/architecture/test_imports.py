@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "series": {"graph", "operators", "problems", "solvers", "unroll", "learners", "features"},
 }
 # What people run, large enough to be folders.
-TOOLS = {"train", "evaluate", "restoration", "viz"}
+TOOLS = {"cli", "train", "evaluate", "restoration", "viz"}
 # gsp_unroll/__init__.py is left out: the public names come from everywhere, resolved lazily.
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
@@ -42,7 +42,7 @@ def place(path):
 
 
 def is_foundation(name):
-    return name.startswith("_")
+    return name.startswith("_") and name != "__main__"
 
 
 def is_tool(name):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gsp_unroll import BayerMosaic
-from gsp_unroll.photos import find_photos, read_photo, write_photo
+from gsp_unroll.photos import PhotoHeader, find_photos, read_header, read_photo, write_photo
 
 tifffile = pytest.importorskip("tifffile")
 pytest.importorskip("png")
@@ -99,6 +99,39 @@ def test_bad_files(tmp_path):
     tifffile.imwrite(tmp_path / "real.tif", np.zeros((4, 4), np.float32))
     with pytest.raises(ValueError, match=r"float32.* Expected 8 or 16 bits"):
         read_photo(tmp_path / "real.tif")
+
+
+def test_headers_and_overwriting(tmp_path):
+    for name, bits in (("a.png", 8), ("b.png", 16), ("c.tif", 16), ("d.jpg", 8)):
+        write_photo(tmp_path / name, np.zeros((4, 6, 3)), bits)
+        assert read_header(tmp_path / name) == PhotoHeader(4, 6, bits)
+    write_photo(tmp_path / "b.png", np.ones((2, 2, 3)), 16, overwrite=True)
+    assert read_photo(tmp_path / "b.png").min() == 1
+    tifffile.imwrite(tmp_path / "planes.tif", np.zeros((5, 8, 9), np.uint8))
+    assert read_header(tmp_path / "planes.tif") == PhotoHeader(40, 9, 8)
+    (tmp_path / "words.png").write_text("no image")
+    with pytest.raises(ValueError, match=r"Got .*words.png.* Expected an image.* convert it"):
+        read_header(tmp_path / "words.png")
+
+
+def test_a_turned_photo_stands_upright(tmp_path):
+    from PIL import Image
+
+    image = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4) * 20)
+    exif = image.getexif()
+    exif[0x0112] = 6  # the right side is the top of the scene: turn clockwise
+    image.save(tmp_path / "a.png", exif=exif)
+    expected = np.rot90(np.asarray(image), -1) / 255
+    np.testing.assert_allclose(read_photo(tmp_path / "a.png")[..., 0], expected, atol=1e-6)
+
+
+def test_a_png_of_16_bits_with_more_rows_than_it_says(tmp_path):
+    path = tmp_path / "a.png"
+    write_photo(path, RNG.random((50, 2, 3)), 16)
+    data = path.read_bytes()
+    head = b"IHDR" + (2).to_bytes(4, "big") + (3).to_bytes(4, "big") + data[24:29]
+    path.write_bytes(data[:12] + head + zlib.crc32(head).to_bytes(4, "big") + data[33:])
+    assert read_photo(path).shape == (3, 2, 3)
 
 
 def test_photos_of_a_folder(tmp_path):

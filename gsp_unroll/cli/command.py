@@ -1,0 +1,128 @@
+"""The command's first word, and how it ends."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from .. import __version__
+from .messages import DONE, FAILED, INTERRUPTED, WRONG_USE, say
+from .options import demosaic_parser, denoise_parser, info_parser, interpolate_parser
+
+PROG = "gsp-unroll"
+ENDINGS = """\
+exit status:
+  0    all was done
+  1    something failed, and the rest was done
+  2    wrong use, nothing was done
+  130  interrupted by Ctrl-C
+"""
+
+
+def _demosaic(arguments: list[str]) -> int:
+    options = demosaic_parser(PROG).parse_intermixed_args(arguments)
+    from .restore import demosaicker
+    from .run import run
+
+    return run(options, demosaicker)
+
+
+def _interpolate(arguments: list[str]) -> int:
+    options = interpolate_parser(PROG).parse_intermixed_args(arguments)
+    from .restore import interpolator
+    from .run import run
+
+    return run(options, interpolator)
+
+
+def _denoise(arguments: list[str]) -> int:
+    options = denoise_parser(PROG).parse_intermixed_args(arguments)
+    from .restore import denoiser
+    from .run import run
+
+    return run(options, denoiser)
+
+
+def _eval(arguments: list[str]) -> int:
+    from ..evaluate.__main__ import main, parse
+
+    main(parse(arguments, f"{PROG} eval"))
+    return DONE
+
+
+def _train(arguments: list[str]) -> int:
+    from ..train.__main__ import main, parse
+
+    main(parse(arguments, f"{PROG} train"))
+    return DONE
+
+
+def _info(arguments: list[str]) -> int:
+    options = info_parser(PROG).parse_args(arguments)
+    from .info import info
+
+    try:
+        print(info(options.network))
+    except (ValueError, OSError) as error:
+        say(error, debug=options.debug)
+        return WRONG_USE
+    return DONE
+
+
+COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
+    "demosaic": (_demosaic, "colours from camera files and mosaics"),
+    "interpolate": (_interpolate, "pictures of twice the height and width"),
+    "denoise": (_denoise, "pictures with less noise"),
+    "eval": (_eval, "compare methods on folders of photographs"),
+    "train": (_train, "train a network on folders of photographs"),
+    "info": (_info, "version, kernels, networks; or one network"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command and returns its exit status.
+
+    Args:
+        arguments: without the name of the command; by default those of the process.
+
+    Example:
+        >>> from gsp_unroll.cli import main
+        >>> main(["--version"])
+        gsp-unroll ...
+        0
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        options = _parser().parse_args(given)
+        run, _ = COMMANDS[options.command]
+        return run(options.arguments)
+    except SystemExit as end:
+        # argparse, which has said why; or a message
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+            return FAILED
+        return int(end.code or DONE)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        say(error, debug="--debug" in given)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS))
+    lines = "\n".join(f"  {name:<{width}}  {about}" for name, (_, about) in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog=PROG,
+        description="Restore pictures by graphs that are learned from them.",
+        epilog=f"commands:\n{lines}\n\n{PROG} COMMAND --help tells the options.\n\n{ENDINGS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show where an error came from")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="see below")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="of the command")
+    return parser
