@@ -8,7 +8,7 @@ from .choice import SURE, Candidate, Choice, Fixed, HoldOut
 from .explain import Explanation
 from .places import OnGlobe, place_graph
 from .readings import Readings
-from .restore import Restoration, restore
+from .one_call import Restoration, restore
 
 if TYPE_CHECKING:
     from .imputer import GraphImputer

@@ -13,7 +13,7 @@ from .._checks import mistake
 from .choice import Choice, Fixed, HoldOut
 from .places import Where, graph_of, place_graph
 from .readings import Readings
-from .restore import restore
+from .one_call import restore
 
 
 class GraphImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
