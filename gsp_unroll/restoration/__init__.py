@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from .choice import SURE, Candidate, Choice, Fixed, HoldOut
 from .explain import Explanation
+from .one_call import Restoration, restore
 from .places import OnGlobe, place_graph
 from .readings import Readings
-from .one_call import Restoration, restore
 
 if TYPE_CHECKING:
     from .imputer import GraphImputer

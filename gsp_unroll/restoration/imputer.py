@@ -11,9 +11,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._checks import mistake
 from .choice import Choice, Fixed, HoldOut
+from .one_call import restore
 from .places import Where, graph_of, place_graph
 from .readings import Readings
-from .one_call import restore
 
 
 class GraphImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
