@@ -122,24 +122,32 @@ def compare(
     """
     done = {(r.set, r.score.photo, r.sigma, r.method) for r in known}
     sets = {_name(folder, folders): (folder, find_photos(folder)) for folder in folders}
-    todo = [
-        (set_name, path, name, sigma, missing)
+    photos = [
+        (set_name, path, path.relative_to(folder).as_posix())
         for set_name, (folder, paths) in sets.items()
         for path in paths
-        for name in (path.relative_to(folder).as_posix(),)
-        for sigma in sigmas
-        if (missing := [m for m in methods if (set_name, name, sigma, m) not in done])
     ]
-    with tqdm(total=sum(len(t[-1]) for t in todo), unit="photo", mininterval=1) as progress:
-        for set_name, path, name, sigma, missing in todo:
-            y, truth = observe(read_photo(path), task, sigma, name, seed)
-            for method in missing:
-                progress.set_postfix_str(f"{name} {method}", refresh=False)
-                begin = time.perf_counter()
-                x = methods[method](y, sigma / 255)
-                seconds = time.perf_counter() - begin
-                yield Result(set_name, sigma, method, score(name, x, truth), seconds)
-                progress.update()
+
+    def missing(set_name: str, name: str) -> dict[float, list[str]]:
+        todo = {s: [m for m in methods if (set_name, name, s, m) not in done] for s in sigmas}
+        return {sigma: names for sigma, names in todo.items() if names}
+
+    total = sum(len(m) for set_name, _, name in photos for m in missing(set_name, name).values())
+    with tqdm(total=total, unit="photo", mininterval=1) as progress:
+        for set_name, path, name in photos:
+            todo = missing(set_name, name)
+            if not todo:
+                continue
+            photo = read_photo(path)
+            for sigma, names in todo.items():
+                y, truth = observe(photo, task, sigma, name, seed)
+                for method in names:
+                    progress.set_postfix_str(f"{name} {method}", refresh=False)
+                    begin = time.perf_counter()
+                    x = methods[method](y, sigma / 255)
+                    seconds = time.perf_counter() - begin
+                    yield Result(set_name, sigma, method, score(name, x, truth), seconds)
+                    progress.update()
 
 
 def _name(folder: Path, folders: Sequence[Path]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from gsp_unroll.evaluate import compare as compare_module
 from gsp_unroll.evaluate.__main__ import main, parse
 from gsp_unroll.evaluate.compare import Result, compare, noise, observe, summarize
 from gsp_unroll.evaluate.methods import (
@@ -31,6 +32,7 @@ from gsp_unroll.evaluate.report import FILES, markdown, read_interrupted, write_
 from gsp_unroll.models import ImageNetwork, MosaicNetwork
 from gsp_unroll.models.named import save_network
 from gsp_unroll.models.published import PublishedNetwork
+from gsp_unroll.photos import read_photo
 
 metrics = pytest.importorskip("skimage.metrics")
 Image = pytest.importorskip("PIL.Image")
@@ -182,6 +184,21 @@ def test_every_method_sees_the_same_noise(photos):
         assert np.array_equal(y1, y2)
         assert sigma1 == sigma2
     assert [sigma for _, sigma in seen["one"]] == [0, 25 / 255, 0, 25 / 255]
+
+
+def test_a_photograph_is_read_once_for_all_strengths_of_noise(photos, monkeypatch):
+    read = []
+
+    def counted(path):
+        read.append(path)
+        return read_photo(path)
+
+    monkeypatch.setattr(compare_module, "read_photo", counted)
+    method = {"zero": lambda y, sigma: np.zeros((*y.shape[:2], 3), np.float32)}
+    first = list(compare([photos], method, "demosaic", [0.0, 25.0]))
+    assert len(read) == len(set(read)) == 2
+    assert list(compare([photos], method, "demosaic", [0.0, 25.0], known=first)) == []
+    assert len(read) == 2  # and none where nothing is left to do
 
 
 def test_rows_stand_in_the_order_of_the_question():
