@@ -8,6 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def check_new(path: Path) -> None:
+    """Raise `FileExistsError` for a name that is taken."""
+    if path.exists():
+        raise FileExistsError(
+            f"{path} exists. A new name is needed. Move it away, or give another."
+        )
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A place beside `path` to write to, which takes the place of `path` once all is on the disk.

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from ._checks import mistake
-from ._files import written_whole
+from ._files import check_new, written_whole
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 TIFF = {".tif", ".tiff"}
@@ -191,10 +191,8 @@ def write_photo(
     from PIL import Image
 
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"{path} exists. A new name is needed. Move it away, or give another."
-        )
+    if not overwrite:
+        check_new(path)
     if not np.issubdtype(image.dtype, np.floating) or image.ndim != 3 or image.shape[-1] != 3:
         raise mistake(
             f"an image of {image.dtype} and shape {image.shape}",

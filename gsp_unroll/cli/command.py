@@ -20,28 +20,20 @@ exit status:
 """
 
 
-def _demosaic(arguments: list[str]) -> int:
-    options = demosaic_parser(PROG).parse_intermixed_args(arguments)
-    from .restore import demosaicker
-    from .run import run
-
-    return run(options, demosaicker)
+Command = Callable[[list[str]], int]
 
 
-def _interpolate(arguments: list[str]) -> int:
-    options = interpolate_parser(PROG).parse_intermixed_args(arguments)
-    from .restore import interpolator
-    from .run import run
+def _on_pictures(parser: Callable[[str], argparse.ArgumentParser], make: str) -> Command:
+    """The command with these options that does what `make` of `cli.restore` makes of them."""
 
-    return run(options, interpolator)
+    def command(arguments: list[str]) -> int:
+        options = parser(PROG).parse_intermixed_args(arguments)
+        from . import restore
+        from .run import run
 
+        return run(options, getattr(restore, make))
 
-def _denoise(arguments: list[str]) -> int:
-    options = denoise_parser(PROG).parse_intermixed_args(arguments)
-    from .restore import denoiser
-    from .run import run
-
-    return run(options, denoiser)
+    return command
 
 
 def _eval(arguments: list[str]) -> int:
@@ -70,10 +62,16 @@ def _info(arguments: list[str]) -> int:
     return DONE
 
 
-COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
-    "demosaic": (_demosaic, "colours from camera files and mosaics"),
-    "interpolate": (_interpolate, "pictures of twice the height and width"),
-    "denoise": (_denoise, "pictures with less noise"),
+COMMANDS: dict[str, tuple[Command, str]] = {
+    "demosaic": (
+        _on_pictures(demosaic_parser, "demosaicker"),
+        "colours from camera files and mosaics",
+    ),
+    "interpolate": (
+        _on_pictures(interpolate_parser, "interpolator"),
+        "pictures of twice the height and width",
+    ),
+    "denoise": (_on_pictures(denoise_parser, "denoiser"), "pictures with less noise"),
     "eval": (_eval, "compare methods on folders of photographs"),
     "train": (_train, "train a network on folders of photographs"),
     "info": (_info, "version, kernels, networks; or one network"),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .._checks import mistake
-from .._files import written_whole
+from .._files import check_new, written_whole
 from .cloud import PointCloud
 
 #: What a coordinate, a colour and a normal are called in a PLY file.
@@ -104,10 +104,7 @@ def write_cloud(path: str | Path, cloud: PointCloud) -> None:
     write = {".ply": _write_ply, ".xyz": _write_text}
     if path.suffix.lower() not in write:
         raise mistake(f"{path.name}", "a name that ends in .ply or .xyz", "Give it such a name.")
-    if path.exists():
-        raise FileExistsError(
-            f"{path} exists. A new name is needed. Move it away, or give another."
-        )
+    check_new(path)
     with written_whole(path) as beside:
         write[path.suffix.lower()](beside, cloud)
 

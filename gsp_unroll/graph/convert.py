@@ -121,9 +121,7 @@ def from_pyg(data: Data, *, directed: bool = False) -> Graph:
         tensor([1., 1., 0.])
     """
     edge_index = getattr(data, "edge_index", None)
-    batch = getattr(data, "batch", None)
-    # a Data that was given a batch vector by hand does not know its number of graphs
-    num_graphs = None if batch is None else getattr(data, "num_graphs", None)
+    batch, num_graphs = batch_of(data)
     adjacency = getattr(data, "adj_t", None)
     if edge_index is None and adjacency is not None:
         from .adjacency import from_adjacency
@@ -143,6 +141,13 @@ def from_pyg(data: Data, *, directed: bool = False) -> Graph:
         directed=directed,
         num_graphs=num_graphs,
     )
+
+
+def batch_of(data: Data) -> tuple[Tensor | None, int | None]:
+    """The graph of each node and their number, where `data` is several graphs."""
+    batch = getattr(data, "batch", None)
+    # a Data that was given a batch vector by hand does not know its number of graphs
+    return batch, None if batch is None else getattr(data, "num_graphs", None)
 
 
 def to_pyg(graph: Graph, **attributes: Any) -> Data | Batch:

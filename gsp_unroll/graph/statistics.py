@@ -116,6 +116,19 @@ def connectivity(graph: Graph) -> Tensor:
     return graph.weight.new_tensor(values).reshape(weights.shape[:-1])
 
 
+def components(graph: Graph) -> Tensor:
+    """The number of the connected part of each node, `(nodes,)`; edges of weight 0 join nothing."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    joined = graph.weight > 0
+    tail, head = graph.topology.edge_index.to(joined.device)[:, joined].cpu().numpy()
+    shape = (graph.num_nodes, graph.num_nodes)
+    W = coo_array((np.ones(len(tail)), (tail, head)), shape=shape)
+    labels = connected_components(W, directed=False)[1]
+    return torch.from_numpy(labels).to(graph.weight.device, torch.int64)
+
+
 def _second_eigenvalue(
     tail: np.ndarray, head: np.ndarray, weight: np.ndarray, num_nodes: int
 ) -> float:

@@ -20,8 +20,9 @@ from ..graph import (
     safe_reciprocal_root,
     to_edge_weight,
 )
+from ..graph.convert import batch_of
 from ..learners import MAX_SCORE
-from .reading import batch_of, check_one_kind, signal
+from .reading import check_one_kind, signal
 
 
 class LearnGraph(BaseTransform):

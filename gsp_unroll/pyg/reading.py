@@ -47,10 +47,3 @@ def signal(data: Any, name: str) -> Signal:
             f"Put the values of a node side by side: {name}.flatten(1).",
         )
     return x
-
-
-def batch_of(data: Any) -> tuple[Tensor | None, int | None]:
-    """The graph of each node and their number, where `data` is several graphs."""
-    batch = getattr(data, "batch", None)
-    # a Data that was given a batch vector by hand does not know its number of graphs
-    return batch, None if batch is None else getattr(data, "num_graphs", None)

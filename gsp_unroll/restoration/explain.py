@@ -11,10 +11,10 @@ from torch import Tensor
 from .._checks import mistake
 from .._tables import markdown_table
 from ..graph import Graph
+from ..graph.statistics import components
 from ..operators import LinearOperator
 from ..problems import GTV, Problem
 from ..solvers import ConjugateGradient
-from .places import components
 
 #: Values nearer than this, in units of the spread, are one plateau.
 SAME = 1e-3

@@ -144,16 +144,3 @@ def position_of(where: Where) -> Tensor | None:
     if isinstance(where, Tensor | np.ndarray) and where.shape[-1] == 2:
         return torch.as_tensor(where)
     return None
-
-
-def components(graph: Graph) -> Tensor:
-    """The number of the connected part of each node, `(nodes,)`; edges of weight 0 join nothing."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    joined = graph.weight > 0
-    tail, head = graph.topology.edge_index.to(joined.device)[:, joined].cpu().numpy()
-    shape = (graph.num_nodes, graph.num_nodes)
-    W = coo_array((np.ones(len(tail)), (tail, head)), shape=shape)
-    labels = connected_components(W, directed=False)[1]
-    return torch.from_numpy(labels).to(graph.weight.device, torch.int64)

@@ -12,10 +12,10 @@ from torch import Tensor
 from .._checks import check_signal, mistake
 from .._typing import Mask, Signal
 from ..graph import Graph, safe_reciprocal
+from ..graph.statistics import components
 from ..operators import SamplingMask
 from ..problems import GTV, LeastSquares, Prior, Problem, start
 from ..solvers import ADMM, ConjugateGradient, DampedJacobi, Solution
-from .places import components
 
 #: A prior of a given weight on a graph: `GLR`, `GTV`, or a function of your own.
 Family = Callable[[Graph, float], Prior]
