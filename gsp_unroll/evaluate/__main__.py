@@ -39,6 +39,12 @@ def parse(
     )
     add("--out", type=Path, required=True, metavar="FOLDER", help="tables, and every photograph's")
     add("--force", action="store_true", help="overwrite results in that folder, and begin anew")
+    add(
+        "--center",
+        type=int,
+        metavar="PIXELS",
+        help="take the central part of each photograph only, so many pixels on each side",
+    )
     add("--seed", type=_seed, default=0, help="of the noise, at least 0")
     return parser.parse_args(arguments)
 
@@ -69,10 +75,12 @@ def main(options: argparse.Namespace) -> None:
         needed(module)
     methods = {name: find_method(name, options.task) for name in options.methods}
     sigmas = list(dict.fromkeys(options.noise))
-    where = options.out, options.task, options.seed
-    known = [] if options.force else read_interrupted(*where)
-    results = compare(options.photos, methods, options.task, sigmas, options.seed, known)
-    print(write_report(results, *where, known))
+    setting = options.task, options.seed, options.center
+    known = [] if options.force else read_interrupted(options.out, *setting)
+    results = compare(
+        options.photos, methods, options.task, sigmas, options.seed, known, options.center
+    )
+    print(write_report(results, options.out, *setting, known))
 
 
 if __name__ == "__main__":

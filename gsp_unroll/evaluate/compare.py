@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .._checks import mistake
+from .._checks import check_positive_count, mistake
 from ..photos import find_photos, read_photo
 from ..train.tasks import TASKS
 from .methods import Method
@@ -102,6 +102,24 @@ def observe(
     return y, truth.reshape(height, width, -1).numpy()
 
 
+def central(photo: np.ndarray, side: int | None) -> np.ndarray:
+    """The central `side` by `side` pixels of an image `(height, width, channels)`.
+
+    Args:
+        photo: the image.
+        side: in pixels; a side of the image that is no longer stays whole, and with None all does.
+
+    Raises:
+        ValueError: a side that is no positive whole number.
+    """
+    if side is None:
+        return photo
+    check_positive_count(side, "center")
+    height, width, _ = photo.shape
+    top, left = (max(n - side, 0) // 2 for n in (height, width))
+    return photo[top : top + side, left : left + side]
+
+
 def compare(
     folders: Sequence[Path],
     methods: Mapping[str, Method],
@@ -109,6 +127,7 @@ def compare(
     sigmas: Sequence[float] = (0.0,),
     seed: int = 0,
     known: Collection[Result] = (),
+    center: int | None = None,
 ) -> Iterator[Result]:
     """Every method on every photograph at every noise level, with a progress bar.
 
@@ -119,6 +138,8 @@ def compare(
         sigmas: standard deviations of the noise on the scale from 0 to 255.
         seed: of the noise.
         known: results that need not be computed again, and are not repeated.
+        center: side in pixels of the central part that is taken of each photograph, where the
+            photograph is larger; None for the whole of it.
     """
     done = {(r.set, r.score.photo, r.sigma, r.method) for r in known}
     sets = {_name(folder, folders): (folder, find_photos(folder)) for folder in folders}
@@ -138,7 +159,7 @@ def compare(
             todo = missing(set_name, name)
             if not todo:
                 continue
-            photo = read_photo(path)
+            photo = central(read_photo(path), center)
             for sigma, names in todo.items():
                 y, truth = observe(photo, task, sigma, name, seed)
                 for method in names:

@@ -21,6 +21,7 @@ from ..models import ImageNetwork
 from ..models.pretrained import from_pretrained
 from ..photos import find_photos, read_photo
 from ..train.tasks import TASKS, Task
+from .compare import central
 from .report import check_vacant
 
 FILES = VALUES, TABLE = "graphs.csv", "graphs.md"
@@ -88,8 +89,7 @@ def looks(
     paths = [path for folder in folders for path in find_photos(folder)]
     for path in tqdm(paths, unit="photo"):
         image = read_photo(path)
-        top, left = (max(0, (n - side) // 2) for n in image.shape[:2])
-        image = np.ascontiguousarray(image[top : top + side, left : left + side])
+        image = np.ascontiguousarray(central(image, side))
         for name, network in loaded.items():
             yield look(name, network, TASKS[task], path.name, image)
 

@@ -52,7 +52,12 @@ def check_vacant(folder: Path, files: Sequence[str] = FILES) -> None:
 
 
 def write_report(
-    results: Iterable[Result], folder: Path, task: str, seed: int, known: Sequence[Result] = ()
+    results: Iterable[Result],
+    folder: Path,
+    task: str,
+    seed: int,
+    center: int | None = None,
+    known: Sequence[Result] = (),
 ) -> str:
     """Writes the tables, and returns the one in Markdown.
 
@@ -64,10 +69,11 @@ def write_report(
         folder: is made where there is none.
         task: of the comparison, for the caption.
         seed: of the noise, for the caption.
+        center: of the comparison, for the caption.
         known: results that are there already.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    every, part = list(known), _part(folder, task, seed)
+    every, part = list(known), _part(folder, task, seed, center)
     with written_whole(part) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([COLUMNS, *map(_cells, known)])
     with part.open("a", newline="", encoding="utf-8") as file:
@@ -77,7 +83,7 @@ def write_report(
             file.flush()
     os.replace(part, folder / PHOTOS)
     rows = summarize(every)
-    text = markdown(rows) + "\n" + caption(task, seed) + "\n"
+    text = markdown(rows) + "\n" + caption(task, seed, center) + "\n"
     with (
         written_whole(folder / VALUES) as beside,
         beside.open("w", newline="", encoding="utf-8") as file,
@@ -90,25 +96,27 @@ def write_report(
     return text
 
 
-def read_interrupted(folder: Path, task: str, seed: int) -> list[Result]:
-    """What an evaluation of this task and seed that was interrupted has left; a line that was cut
+def read_interrupted(folder: Path, task: str, seed: int, center: int | None = None) -> list[Result]:
+    """What an evaluation with these settings that was interrupted has left; a line that was cut
     short does not count.
 
     Args:
         folder: where its tables were to go.
         task: of the comparison.
         seed: of the noise.
+        center: of the comparison.
     """
-    part = _part(folder, task, seed)
+    part = _part(folder, task, seed, center)
     if not part.exists():
         return []
     whole = part.read_bytes().rpartition(b"\n")[0].decode("utf-8").splitlines()
     return [_result(cells) for cells in csv.reader(whole[1:])]
 
 
-def _part(folder: Path, task: str, seed: int) -> Path:
-    """The task and the seed are in the name: results of others must not be mixed in."""
-    return folder / f"{PHOTOS}.{task}-{seed}.part"
+def _part(folder: Path, task: str, seed: int, center: int | None) -> Path:
+    """The settings are in the name: results of others must not be mixed in."""
+    part = "" if center is None else f"-{center}"
+    return folder / f"{PHOTOS}.{task}-{seed}{part}.part"
 
 
 def _cells(result: Result) -> tuple[object, ...]:
@@ -134,6 +142,7 @@ def markdown(rows: Sequence[Row]) -> str:
     return markdown_table(names, cells, [False, True, True, False, True, True, True])
 
 
-def caption(task: str, seed: int) -> str:
+def caption(task: str, seed: int, center: int | None = None) -> str:
     """What the columns of the table mean, the rule for borders included."""
-    return TASK_CAPTIONS[task] + " " + CAPTION.format(seed=seed, border=BORDER)
+    part = "" if center is None else f" The central {center} by {center} pixels of each photograph."
+    return TASK_CAPTIONS[task] + part + " " + CAPTION.format(seed=seed, border=BORDER)

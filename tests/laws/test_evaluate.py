@@ -11,7 +11,7 @@ import torch
 
 from gsp_unroll.evaluate import compare as compare_module
 from gsp_unroll.evaluate.__main__ import main, parse
-from gsp_unroll.evaluate.compare import Result, compare, noise, observe, summarize
+from gsp_unroll.evaluate.compare import Result, central, compare, noise, observe, summarize
 from gsp_unroll.evaluate.methods import (
     BASELINES,
     GRBG_FROM_RGGB,
@@ -201,6 +201,26 @@ def test_a_photograph_is_read_once_for_all_strengths_of_noise(photos, monkeypatc
     assert len(read) == 2  # and none where nothing is left to do
 
 
+def test_only_the_central_part_of_a_photograph(photos, tmp_path, capsys):
+    image = np.arange(7 * 4 * 3).reshape(7, 4, 3)
+    assert np.array_equal(central(image, 3), image[2:5, :3])
+    assert np.array_equal(central(image, 6), image[:6])  # 4 columns stay 4
+    assert central(image, None) is image
+    with pytest.raises(ValueError, match="center"):
+        central(image, 0)
+    shapes = []
+
+    def restore(y, sigma):
+        shapes.append(y.shape)
+        return np.zeros((*y.shape[:2], 3), np.float32)
+
+    list(compare([photos], {"zero": restore}, "demosaic", center=22))
+    assert shapes == [(22, 22, 1)] * 2
+    arguments = ["--photos", str(photos), "--methods", "bilinear", "--task", "interpolate"]
+    main(parse([*arguments, "--center", "24", "--out", str(tmp_path / "out")]))
+    assert "The central 24 by 24 pixels of each" in capsys.readouterr().out
+
+
 def test_rows_stand_in_the_order_of_the_question():
     results = [
         Result(name, sigma, method, Score(photo, mse, -mse, mse), 0.0)
@@ -371,7 +391,7 @@ def test_an_interrupted_evaluation_goes_on(photos, tmp_path):
     def evaluate(sigmas=(0.0, 10.0), seed=0):
         known = read_interrupted(out, "demosaic", seed)
         results = compare([photos], {"grey": restore}, "demosaic", sigmas, seed, known)
-        return len(known), write_report(results, out, "demosaic", seed, known)
+        return len(known), write_report(results, out, "demosaic", seed, known=known)
 
     with pytest.raises(KeyboardInterrupt):
         evaluate()
@@ -380,6 +400,7 @@ def test_an_interrupted_evaluation_goes_on(photos, tmp_path):
     part.write_bytes(whole + b"pictures,more/b.png,0.0,gr")  # killed while it wrote
     assert read_interrupted(out, "demosaic", 1) == []
     assert read_interrupted(out, "interpolate", 0) == []
+    assert read_interrupted(out, "demosaic", 0, center=24) == []
     known, table = evaluate()
     assert known == 2
     assert len(asked) == 5  # the third was asked twice
