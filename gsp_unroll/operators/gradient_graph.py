@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from .._checks import check_same_kind, mistake
@@ -85,6 +86,10 @@ class GradientGraph(Graph):
             object.__setattr__(made, name, value)
         made._check_nodes()
         return made
+
+    def to(self, target: torch.device | torch.dtype | str) -> GradientGraph:
+        """The same graph and slopes on another device, or of another dtype."""
+        return GradientGraph.of(super().to(target), self.F.to(target))
 
     def detach(self) -> GradientGraph:
         """The same graph with weights that no gradient flows through."""

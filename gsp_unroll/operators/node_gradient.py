@@ -39,6 +39,10 @@ class NodeGradient(LinearOperator):
     def magnitude(self) -> LinearOperator:
         """A matrix whose entries are at least the magnitudes of those of `F`."""
 
+    @abstractmethod
+    def to(self, target: torch.device | torch.dtype | str) -> NodeGradient:
+        """The same slopes on another device, or of signals of another dtype."""
+
 
 @dataclass(frozen=True, eq=False)
 class AxisGradient(NodeGradient):
@@ -78,6 +82,9 @@ class AxisGradient(NodeGradient):
     @property
     def exists(self) -> Mask:
         return self._axes.edge_mask
+
+    def to(self, target: torch.device | torch.dtype | str) -> AxisGradient:
+        return self  # coefficients of 1 and -1 suit every signal
 
     @property
     def magnitude(self) -> LinearOperator:
@@ -182,6 +189,10 @@ class PlaneFit(NodeGradient):
     @property
     def exists(self) -> Mask:
         return self._exists
+
+    def to(self, target: torch.device | torch.dtype | str) -> PlaneFit:
+        points = self.points.to(target)
+        return PlaneFit(self.topology.to(points.device), points)
 
     @property
     def magnitude(self) -> LinearOperator:

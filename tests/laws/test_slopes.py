@@ -378,6 +378,16 @@ def test_a_gradient_graph_keeps_its_slopes():
     assert GradientDifferences(graph).num_outputs == 2 * POINTS.num_edges
 
 
+@pytest.mark.parametrize("on", [POINTS, IMAGE], ids=["points", "lattice"])
+def test_a_gradient_graph_of_another_dtype_keeps_its_slopes(on):
+    graph = slopes_on(on)
+    x = rand(on.num_nodes, 2)
+    moved = graph.to(torch.float32)
+    assert moved.weight.dtype == torch.float32
+    assert_same(GGTV(moved)(x.float()).double(), GGTV(graph)(x), 1e-5)
+    assert_same(GGTV(moved.to(torch.float64))(x), GGTV(graph)(x), 1e-5)
+
+
 def test_a_layer_takes_the_graph_of_a_lattice_as_it_is():
     data, graph = LeastSquares(Identity(), rand(12, 2)), weighted(IMAGE)
     layer = GGTVUnroll(rho=1.0).double()
