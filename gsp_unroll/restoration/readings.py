@@ -127,9 +127,6 @@ def solved(problem: Problem, rtol: float, x0: Signal | None = None) -> Solution:
         if x0 is None and graph is not None:
             x0 = start(data, graph.topology)
         return ConjugateGradient(rtol, max_steps=5000).solve(*problem.system(), x0)
-    if type(prior) is not GTV:
-        return ADMM(rtol=rtol).solve(problem, x0)
-    # 4 lam n^(1/4) over the range, which is near 4 in these units; one number for all channels is
     # what lets one kernel take many steps
-    rho = float(prior.strength) * (problem.num_nodes / prior.systems.num_graphs) ** 0.25
-    return ADMM(rho, rtol, linear_solver=DampedJacobi(10)).solve(problem, x0)
+    linear_solver = DampedJacobi(10) if type(prior) is GTV else None
+    return ADMM(rtol=rtol, linear_solver=linear_solver).solve(problem, x0)

@@ -113,25 +113,35 @@ def stepper(
         return None
     batch = torch.broadcast_shapes(x.shape[:-2], z.shape[:-2], w.shape[:-1], y.shape[:-2])
     channels = max(x.shape[-1], y.shape[-1])
-    penalty, strength = (_per_plane(v, batch, x) for v in (rho, prior.strength))
-    if penalty is None or strength is None:
+    numbers = [torch.as_tensor(v, dtype=x.dtype) for v in (rho, prior.strength)]
+    per_channel = any(v.ndim and v.shape[-1] != 1 for v in numbers)
+    if any(v.ndim > 1 and v.shape[-2] != 1 for v in numbers):
         return None
+    if per_channel:
+        # every channel is a plane of its own, with a penalty of its own
+        if NORM[type(prior)] != "l1":
+            return None
+        batch, channels = torch.Size((*batch, channels)), 1
+        w = w.unsqueeze(-2)
+    deal, collect = (_dealt, _collected) if per_channel else (_as_it_is, _as_it_is)
+    penalty, strength = (_per_plane(v, batch, per_channel) for v in numbers)
     shape = (*batch, x.shape[-2], channels)
-    observed = mask.to(x.dtype).expand(shape)
-    tau = strength / penalty
+    y, observed = deal(y).expand(shape), deal(mask.to(x.dtype)).expand(shape)
+    w, tau = w.expand(*batch, w.shape[-1]), strength / penalty
 
     def advance(
         x: Signal, t: EdgeSignal, relaxation: float, num_steps: int
     ) -> tuple[Signal, EdgeSignal]:
-        result: tuple[Signal, EdgeSignal] = kernel(
+        x, t = deal(x), deal(t)
+        x, t = kernel(
             Steps(
                 plan=plan,
                 norm=NORM[type(prior)],
                 hard=HARD[type(data)],
                 x=x.expand(shape),
-                y=y.expand(shape),
+                y=y,
                 mask=observed,
-                w=w.expand(*batch, w.shape[-1]),
+                w=w,
                 state=t.expand(*batch, t.shape[-2], channels),
                 tau=tau,
                 rho=penalty,
@@ -140,16 +150,29 @@ def stepper(
                 num_steps=num_steps,
             )
         )
-        return result
+        return collect(x), collect(t)
 
     return advance
 
 
-def _per_plane(value: float | Tensor, batch: torch.Size, like: Signal) -> Tensor | None:
-    """A factor of signals as one number for each plane; None where it differs between nodes or
-    channels."""
-    value = torch.as_tensor(value, dtype=like.dtype)
-    if (value.ndim and value.shape[-1] != 1) or (value.ndim > 1 and value.shape[-2] != 1):
-        return None
-    value = value.reshape(value.shape[:-2]) if value.ndim > 1 else value.reshape(())
+def _dealt(x: Signal) -> Signal:
+    """`(*batch, nodes, channels)` as `(*batch, channels, nodes, 1)`."""
+    return x.mT.unsqueeze(-1)
+
+
+def _collected(x: Signal) -> Signal:
+    """The reverse of `_dealt`."""
+    return x.squeeze(-1).mT
+
+
+def _as_it_is(x: Signal) -> Signal:
+    return x
+
+
+def _per_plane(value: Tensor, batch: torch.Size, per_channel: bool) -> Tensor:
+    """A factor of signals, the same on all nodes, as one number for each plane."""
+    if value.ndim > 1:
+        value = value.squeeze(-2)
+    if value.ndim and not per_channel:
+        value = value.squeeze(-1)
     return value.expand(batch).reshape(-1)
