@@ -14,7 +14,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What `make accel` compiles. Pinned: newer releases may come without code (PyG issue 10716).
 ACCEL  ?= torch-scatter==2.1.2 torch-sparse==0.6.18
 
-.PHONY: help demo test accel bench lint docs docs-serve clean
+.PHONY: help demo test accel bench lint docs docs-serve docs-test clean
 
 help:
 	@echo "make demo        restore a mosaicked photograph, write the pictures to runs/"
@@ -23,6 +23,7 @@ help:
 	@echo "make bench       race against other packages, one script after another (an hour)"
 	@echo "make lint        style and types only"
 	@echo "make docs        build the documentation into site/, any warning is an error"
+	@echo "make docs-test   open every page of it in a headless Chromium, where there is one"
 	@echo "make docs-serve  read the documentation in a browser while editing it"
 	@echo "make clean       remove the virtual environment and everything that was built"
 
@@ -60,6 +61,9 @@ lint: $(VENV)/.test
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+docs-test: docs $(VENV)/.browser
+	SITE=site $(BIN)/python -m pytest -q -rs tests/site $(PYTEST_ARGS)
+
 docs-serve: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
@@ -86,6 +90,10 @@ $(VENV)/.test: $(VENV)/.torch pyproject.toml
 $(VENV)/.accel: $(VENV)/.test
 	@echo "compiling torch-scatter and torch-sparse: 24 minutes of one core, without a word"
 	$(PIP) --no-build-isolation --no-cache-dir $(ACCEL)
+	@touch $@
+
+$(VENV)/.browser: $(VENV)/.test
+	$(PIP) playwright
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.torch pyproject.toml
