@@ -14,7 +14,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What `make accel` compiles. Pinned: newer releases may come without code (PyG issue 10716).
 ACCEL  ?= torch-scatter==2.1.2 torch-sparse==0.6.18
 
-.PHONY: help demo test accel bench lint docs docs-serve docs-test clean
+.PHONY: help demo test accel bench lint docs site site-test clean
 
 help:
 	@echo "make demo        restore a mosaicked photograph, write the pictures to runs/"
@@ -22,9 +22,9 @@ help:
 	@echo "make accel       compile torch-scatter and torch-sparse, and test what takes them (half an hour)"
 	@echo "make bench       race against other packages, one script after another (an hour)"
 	@echo "make lint        style and types only"
-	@echo "make docs        build the documentation into site/, any warning is an error"
-	@echo "make docs-test   open every page of it in a headless Chromium, where there is one"
-	@echo "make docs-serve  read the documentation in a browser while editing it"
+	@echo "make docs        serve the documentation on this machine, also while it is edited"
+	@echo "make site        build the documentation into site/, any warning is an error"
+	@echo "make site-test   and open every page of it in a headless Chromium, where there is one"
 	@echo "make clean       remove the virtual environment and everything that was built"
 
 demo: $(VENV)/.demo
@@ -59,13 +59,13 @@ lint: $(VENV)/.test
 
 # The variable hides a banner about MkDocs 2, which the documentation does not use.
 docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+site: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-docs-test: docs $(VENV)/.browser
+site-test: site $(VENV)/.browser
 	SITE=site $(BIN)/python -m pytest -q -rs tests/site $(PYTEST_ARGS)
-
-docs-serve: $(VENV)/.docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 clean:
 	rm -f gsp_unroll/kernels/native_*.so
