@@ -1,6 +1,7 @@
 """Pictures of graphs, iterations, trainings and results, and what they tell: on matplotlib (extra
 `demo`). Every function draws on axes that it is given and returns them."""
 
+from .clouds import draw_clouds
 from .diagnosis import Diagnosis, Finding, diagnose
 from .graphs import draw_graph, draw_map
 from .iterations import draw_iterations, objectives, residuals
@@ -15,6 +16,7 @@ __all__ = [
     "LayerRun",
     "SpectralResponse",
     "diagnose",
+    "draw_clouds",
     "draw_graph",
     "draw_iterations",
     "draw_map",

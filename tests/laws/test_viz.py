@@ -36,6 +36,7 @@ from gsp_unroll import (
 from gsp_unroll.metrics import psnr
 from gsp_unroll.viz import (
     diagnose,
+    draw_clouds,
     draw_graph,
     draw_iterations,
     draw_map,
@@ -303,6 +304,60 @@ class TestPanels:
             draw_panels(row, {"a": image, "b": torch.rand(2, 8, 8)})
         with pytest.raises(ValueError, match=r"Got a of shape .* with a border of 4"):
             draw_panels(row, {"a": image, "b": image}, truth=image, border=4)
+
+
+class TestClouds:
+    @pytest.mark.parametrize("projection", [None, "3d"])
+    def test_every_point_at_its_place_in_its_colour(self, projection):
+        row = figure.Figure().subplots(1, 2, subplot_kw={"projection": projection})
+        small, large = torch.rand(30, 3), torch.rand(20, 3)
+        clouds = {"small": small, "large": large}
+        if projection is None:
+            clouds = {name: cloud[:, :2] for name, cloud in clouds.items()}
+        values = {"large": 2 + torch.rand(20, 1), "small": torch.rand(30)}
+        assert draw_clouds(row, clouds, values) is row
+        row[0].figure.canvas.draw()
+        for ax, name in zip(row, clouds, strict=True):
+            (dots,) = ax.collections
+            # axes in space draw from back to front
+            colours = torch.as_tensor(dots.get_array()).float().sort().values
+            torch.testing.assert_close(colours, values[name].flatten().sort().values)
+            assert ax.get_title() == f"{name}\n{float(values[name].mean()):.3g}"
+            low, high = dots.get_clim()
+            assert low == 0
+            assert high == pytest.approx(float(values["large"].flatten().quantile(0.95)))
+        if projection is None:
+            at = torch.as_tensor(row[0].collections[0].get_offsets()).float()
+            torch.testing.assert_close(at, small[:, :2])
+
+    def test_unknown_values_are_left_out(self):
+        row = figure.Figure().subplots(1, 2)
+        empty = torch.zeros(0, 2)
+        some = torch.tensor([1.0, torch.nan, torch.inf, -3.0])
+        draw_clouds(
+            row, {"some": torch.rand(4, 2), "none": empty}, {"some": some, "none": empty[:, 0]}
+        )
+        assert [len(ax.collections[0].get_offsets()) for ax in row] == [2, 0]
+        assert [ax.get_title() for ax in row] == ["some\n-1", "none"]
+        assert row[0].collections[0].get_clim() == pytest.approx((-3.0, 0.8))
+
+    def test_equal_values_have_a_scale_too(self):
+        row = figure.Figure().subplots(1, 1, squeeze=False)[0]
+        draw_clouds(row, {"a": torch.rand(4, 2)}, {"a": torch.zeros(4)})
+        assert row[0].collections[0].get_clim() == (0, 1)
+
+    def test_mistakes(self):
+        row, cloud, value = figure.Figure().subplots(1, 1, squeeze=False)[0], torch.rand(4, 2), {}
+        with pytest.raises(ValueError, match=r"values of \[\] for the clouds \['a'\]"):
+            draw_clouds(row, {"a": cloud}, value)
+        value = {"a": torch.rand(4), "b": torch.rand(4)}
+        with pytest.raises(ValueError, match="Got 1 axes and values of"):
+            draw_clouds(row, {"a": cloud, "b": cloud}, value)
+        value = {"a": torch.rand(4)}
+        with pytest.raises(ValueError, match=r"Got a of shape \(4, 3\)\. Expected \(points, 2\)"):
+            draw_clouds(row, {"a": torch.rand(4, 3)}, value)
+        with pytest.raises(ValueError, match=r"Got a signal of shape \(4,\)"):
+            draw_clouds(row, {"a": torch.rand(5, 2)}, value)
 
 
 GRID = grid_graph((16, 16), window=3)
