@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .plans import Stencil, stencil
-from .registry import exports_plain, find
+from .registry import find
 
 if TYPE_CHECKING:
     from .block import Block
@@ -28,9 +28,7 @@ def _serves(dtype: torch.dtype, device: str) -> bool:
 
 def captured(block: Block) -> Tensor | None:
     """The block as one operation of the graph, or None where no kernel computes it."""
-    if not isinstance(block.plan, Stencil) or exports_plain():
-        return None
-    if not _serves(block.w.dtype, block.w.device.type):
+    if not isinstance(block.plan, Stencil) or not _serves(block.w.dtype, block.w.device.type):
         return None
     result: Tensor = _forward(
         [*block.differentiable],
