@@ -13,6 +13,7 @@ from .convert import (
     to_pyg,
 )
 from .edge_list import EdgeList
+from .foreign import from_networkx, from_pygsp, from_scipy, to_networkx, to_pygsp, to_scipy
 from .graph import Graph, Normalization
 from .grid import Grid
 from .lattices import grid_graph, path_graph
@@ -40,7 +41,10 @@ __all__ = [
     "effective_neighbors",
     "from_adjacency",
     "from_edge_index",
+    "from_networkx",
     "from_pyg",
+    "from_pygsp",
+    "from_scipy",
     "grid_graph",
     "is_matrix",
     "knn_graph",
@@ -57,6 +61,9 @@ __all__ = [
     "to_edge_index",
     "to_edge_list",
     "to_edge_weight",
+    "to_networkx",
     "to_pyg",
+    "to_pygsp",
+    "to_scipy",
     "to_sparse_tensor",
 ]

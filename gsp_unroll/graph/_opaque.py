@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..kernels.registry import exports_plain
+
 if TYPE_CHECKING:
     from .grid import Grid
 
@@ -71,6 +73,11 @@ def _gather(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
 scatter.register_autograd(_gather, setup_context=_keep_node)
 
 
+def one_operation() -> bool:
+    """Whether a graph is being captured that may hold operations of ours."""
+    return torch.compiler.is_compiling() and not exports_plain()
+
+
 def opaque(result_size: Callable[..., tuple[int, ...]]) -> Callable[[Kernel], Kernel]:
     """Makes a kernel one operation while a graph is captured.
 
@@ -81,7 +88,7 @@ def opaque(result_size: Callable[..., tuple[int, ...]]) -> Callable[[Kernel], Ke
     def decorate(kernel: Kernel) -> Kernel:
         @wraps(kernel)
         def call(self: Grid, *tensors: Tensor) -> Tensor:
-            if not torch.compiler.is_compiling():
+            if not one_operation():
                 return kernel(self, *tensors)
             flat = [int(d) for o in self.offsets for d in o]
             size = list(result_size(self, *tensors))

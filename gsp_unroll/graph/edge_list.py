@@ -11,7 +11,7 @@ from torch import Tensor
 from .._checks import check_positive_count, mistake
 from .._typing import EdgeSignal, Signal
 from ..kernels.plans import Csr, csr
-from ._opaque import scatter
+from ._opaque import one_operation, scatter
 from .systems import Systems
 from .topology import Topology
 
@@ -146,7 +146,7 @@ class EdgeList(Topology):
 
     def _scatter(self, z: EdgeSignal, node: Tensor) -> Signal:
         self.check_edge_signal(z)
-        if torch.compiler.is_compiling():
+        if one_operation():
             summed: Tensor = scatter(z, node, self.num_nodes)
             return summed
         zero = z.new_zeros(*z.shape[:-2], self.num_nodes, z.shape[-1])

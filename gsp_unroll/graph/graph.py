@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,11 @@ from .reciprocal import safe_reciprocal, safe_reciprocal_root
 from .topology import Topology
 
 if TYPE_CHECKING:
+    import networkx as nx
+    import numpy as np
+    from numpy.typing import ArrayLike
+    from pygsp import graphs
+    from scipy import sparse
     from torch_geometric.data import Data
 
 Normalization = Literal["none", "sym", "row", "merged"]
@@ -187,3 +193,55 @@ class Graph:
         from .convert import to_pyg
 
         return to_pyg(self, **attributes)
+
+    @classmethod
+    def from_scipy(
+        cls,
+        matrix: sparse.sparray | sparse.spmatrix | np.ndarray,
+        *,
+        batch: Tensor | None = None,
+        directed: bool = False,
+    ) -> Graph:
+        """A graph from a matrix of SciPy or NumPy; see `gsp_unroll.graph.from_scipy`."""
+        from .foreign import from_scipy
+
+        return from_scipy(matrix, batch=batch, directed=directed)
+
+    def to_scipy(self) -> sparse.csr_array:
+        """The matrix of weights for SciPy; see `gsp_unroll.graph.to_scipy`."""
+        from .foreign import to_scipy
+
+        return to_scipy(self)
+
+    @classmethod
+    def from_networkx(
+        cls,
+        G: nx.Graph,
+        weight: str | None = "weight",
+        *,
+        dtype: torch.dtype | None = None,
+        duplicates: Literal["refuse", "sum"] = "refuse",
+    ) -> Graph:
+        """A graph from NetworkX; see `gsp_unroll.graph.from_networkx`."""
+        from .foreign import from_networkx
+
+        return from_networkx(G, weight, dtype=dtype, duplicates=duplicates)
+
+    def to_networkx(self, nodes: Sequence[Hashable] | None = None) -> nx.Graph:
+        """A graph of NetworkX, with names for the nodes; see `gsp_unroll.graph.to_networkx`."""
+        from .foreign import to_networkx
+
+        return to_networkx(self, nodes)
+
+    @classmethod
+    def from_pygsp(cls, G: graphs.Graph, *, directed: bool = False) -> Graph:
+        """A graph from PyGSP; see `gsp_unroll.graph.from_pygsp`."""
+        from .foreign import from_pygsp
+
+        return from_pygsp(G, directed=directed)
+
+    def to_pygsp(self, coords: ArrayLike | None = None) -> graphs.Graph:
+        """A graph of PyGSP, with positions; see `gsp_unroll.graph.to_pygsp`."""
+        from .foreign import to_pygsp
+
+        return to_pygsp(self, coords)

@@ -56,7 +56,7 @@ def kernels() -> dict[Backend, dict[Key, Any]]:
 def find(operation: str, plan: Any, reference: Tensor) -> Any | None:
     """The fastest kernel for `operation` on `plan` with the dtype and device of `reference`, or
     None where the readable steps are to run."""
-    if plan is None:
+    if plan is None or exports_plain():
         return None
     key = (operation, plan.name, reference.dtype, reference.device.type)
     fastest = _fastest.get()
@@ -68,6 +68,16 @@ def find(operation: str, plan: Any, reference: Tensor) -> Any | None:
         if kernel is not None:
             return kernel
     return None
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def exports_plain() -> bool:
+    """Whether a program is being exported that is to hold torch's own operations and none of ours:
+    for ONNX, which knows no others, or within `backend("reference")`."""
+    # torch 2.6 has no such question, and exports for ONNX by another way
+    if not getattr(torch.compiler, "is_exporting", bool)():
+        return False
+    return _fastest.get() == "reference" or torch.onnx.is_in_onnx_export()
 
 
 def show_backends() -> None:
@@ -107,6 +117,9 @@ def backend(fastest: Backend) -> Iterator[None]:
 
     Results agree to rounding, so this serves to compare, to time, and to find out whether a kernel
     is to blame: `"native"` allows all, `"torch"` the ones written in PyTorch, `"reference"` none.
+
+    Around `torch.export.export`, `"reference"` also keeps operations of this package out of the
+    program, so that it can be loaded without the package.
 
     `"torch_sparse"` and `"torch_scatter"` take the package of that name for products with the
     Laplacian of an `EdgeList` on a CPU, and the readable steps for everything else. They are never
