@@ -137,9 +137,9 @@ class Restoration:
         As a probability GLR is a Gaussian whose posterior has the covariance
         $\sigma^2(H^\top H+\mu L)^{-1}$. The noise $\sigma^2$ is estimated from the readings by
         restricted likelihood, $2\min/(K-c)$ with the minimum of the problem, $K$ readings and $c$
-        parts of the graph with a level of their own, to which slopes add (`PlaneGLR`). The band holds as far as that model does;
-        infinite where nothing is known. A field whose graph and strength are learned has bands of
-        its own: `GraphField`.
+        parts of the graph with a level of their own, to which slopes add (`PlaneGLR`). The band
+        holds as far as that model does; infinite where nothing is known. A field whose graph and
+        strength are learned has bands of its own: `GraphField`.
 
         Raises:
             ValueError: a prior that is not quadratic; more than 4000 nodes, whose matrix is not
@@ -282,8 +282,8 @@ def restore(y: Any, where: Where, choose: Choice | None = None) -> Restoration:
 
     $$\min_x\;\tfrac12\|Hx-y\|^2+g(x)$$
 
-    on the graph of `where`, with a prior $g$ (GLR or GTV) and a weight that `choose` finds. The
-    estimate stands at every node, at those with a reading too; to keep the readings as they are,
+    on the graph of `where`, with a prior $g$ and a weight that `choose` finds: GLR, GTV or, where
+    coordinates are given, GLR about a plane through them (`AboutPlane`). The estimate stands at every node, at those with a reading too; to keep the readings as they are,
     take `x` where `known` is False.
 
     A node whose part of the graph has no reading is NaN, and the result says how many there are.

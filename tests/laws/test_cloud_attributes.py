@@ -129,13 +129,13 @@ def test_few_points_and_copies_are_no_trouble():
     xyz = torch.zeros(5, 3, dtype=F64)  # all at one place
     y = torch.tensor([[1.0], [2.0], [NAN], [NAN], [3.0]], dtype=F64)
     filled = inpaint_attributes(xyz, y).y[2:4]
-    assert ((filled >= 1) & (filled <= 3)).all()
+    assert ((filled > 1) & (filled < 3)).all()
     close(inpaint_attributes(xyz, y.clamp(max=1)).y, torch.ones(5, 1, dtype=F64))
     alone = torch.tensor([[NAN], [4.0]])
     assert inpaint_attributes(torch.rand(2, 2), alone).y.tolist() == [[4.0], [4.0]]
     two = torch.tensor([[1.0], [2.0], [NAN]])
     place = torch.tensor([[0.0], [1.0], [0.5]])
-    close(inpaint_attributes(place, two).y[2], torch.tensor([1.5]), 1e-3)
+    assert 1 <= float(inpaint_attributes(place, two).y[2]) <= 2
 
 
 MISTAKES = {

@@ -133,14 +133,13 @@ def test_a_channel_and_the_order_of_nodes_are_as_alone():
 
 
 def test_few_readings_and_readings_on_a_line_have_a_level_only():
-    y = noisy()
-    y[:, 0] = NAN
+    y, place, road = noisy(), LAND.clone(), slice(5, 20)
+    place[road, 0] = 0.5
+    y[:, :2] = NAN
     y[:5, 0] = LAND[:5, 0]  # three unknowns
-    on_a_line = LAND[:, 0].argsort()[:8]  # a narrow strip of the land
-    y[:, 1] = NAN
-    y[on_a_line, 1] = LAND[on_a_line, 1]
-    level = restore(y, LAND, Fixed(GLR, 0.3))
-    about = restore(y, LAND, Fixed(AboutPlane.of(LAND), 0.3))
+    y[road, 1] = LAND[road, 1]
+    level = restore(y, place, Fixed(GLR, 0.3))
+    about = restore(y, place, Fixed(AboutPlane.of(place), 0.3))
     close(about.x[:, :2], level.x[:, :2], 1e-6)
     close(about.deviation()[:, :2], level.deviation()[:, :2], 1e-6)
     assert (about.x[:, 2] - level.x[:, 2]).abs().max() > 1e-2
