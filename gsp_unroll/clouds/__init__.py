@@ -1,4 +1,4 @@
-"""Point clouds: files, distances, clouds brought back towards their surface, and their colours."""
+"""Point clouds: files, distances, surfaces, clouds brought back to them, and colours."""
 
 from .attributes import Inpainting, inpaint_attributes
 from .chords import ChordGLR, ChordHeight

@@ -283,8 +283,9 @@ def restore(y: Any, where: Where, choose: Choice | None = None) -> Restoration:
     $$\min_x\;\tfrac12\|Hx-y\|^2+g(x)$$
 
     on the graph of `where`, with a prior $g$ and a weight that `choose` finds: GLR, GTV or, where
-    coordinates are given, GLR about a plane through them (`AboutPlane`). The estimate stands at every node, at those with a reading too; to keep the readings as they are,
-    take `x` where `known` is False.
+    coordinates are given, GLR about a plane through them (`AboutPlane`). The estimate stands at
+    every node, at those with a reading too; to keep the readings as they are, take `x` where
+    `known` is False.
 
     A node whose part of the graph has no reading is NaN, and the result says how many there are.
     A constant comes back as it is, and `restore(a * y + b)` is `a * restore(y) + b`.
