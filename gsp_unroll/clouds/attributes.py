@@ -76,7 +76,8 @@ def krige(cov: Tensor, to_point: Tensor, y: Tensor, nugget: float) -> Tensor:
     A[:, k, k] = 0
     b = torch.cat([to_point, to_point.new_ones(n, 1)], -1)
     w = torch.linalg.solve(A, b)[:, :k]
-    return (w.unsqueeze(-1) * y).sum(1)
+    x: Tensor = (w.unsqueeze(-1) * y).sum(1)
+    return x
 
 
 def covariance(kind: str, length: float, distance: Tensor) -> Tensor:

@@ -100,7 +100,8 @@ def tells_plane(u: Tensor, known: Mask) -> Tensor:
     spread = second - mean.unsqueeze(-1) * mean.unsqueeze(-2)
     if not u.shape[1]:
         return enough.to(u)
-    return (enough & (torch.linalg.eigvalsh(spread)[:, 0] >= SPREAD**2)).to(u)
+    least: Tensor = torch.linalg.eigvalsh(spread)[:, 0]
+    return (enough & (least >= SPREAD**2)).to(u)
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,4 +266,5 @@ class PlaneGLR(QuadraticPrior, GraphPrior):
         slopes = self.K.slopes.bool().expand(y.shape[-1])
         normal = torch.where(slopes.view(-1, 1, 1), normal, torch.eye(A.shape[1]).to(A))
         c = torch.linalg.solve(normal, moments.unsqueeze(-1)).squeeze(-1)
-        return A @ torch.where(slopes.unsqueeze(-1), c, 0).mT
+        plane: Tensor = A @ torch.where(slopes.unsqueeze(-1), c, 0).mT
+        return plane
