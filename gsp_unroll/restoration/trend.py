@@ -254,7 +254,8 @@ class PlaneGLR(QuadraticPrior, GraphPrior):
     def num_slopes(self) -> Tensor:
         """How many slopes each channel has, `(channels,)`."""
         K = self.K
-        return torch.linalg.matrix_rank(K.G, hermitian=True) * K.slopes
+        rank: Tensor = torch.linalg.matrix_rank(K.G, hermitian=True)
+        return rank * K.slopes
 
     def plane(self, data: DataTerm) -> Signal:
         """The plane that fits samples best, where there is one; 0 elsewhere."""
