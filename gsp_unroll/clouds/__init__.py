@@ -1,5 +1,6 @@
-"""Point clouds: files, distances, and clouds brought back towards their surface."""
+"""Point clouds: files, distances, surfaces, clouds brought back to them, and colours."""
 
+from .attributes import Inpainting, inpaint_attributes
 from .chords import ChordGLR, ChordHeight
 from .cloud import PointCloud
 from .denoise import CloudDenoiser
@@ -11,10 +12,12 @@ __all__ = [
     "ChordGLR",
     "ChordHeight",
     "CloudDenoiser",
+    "Inpainting",
     "PointCloud",
     "SurfaceFits",
     "chamfer_distance",
     "fit_surfaces",
+    "inpaint_attributes",
     "plane_distance",
     "read_cloud",
     "surface_distance",

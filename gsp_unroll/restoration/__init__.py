@@ -9,11 +9,13 @@ from .explain import Explanation
 from .one_call import Restoration, restore
 from .places import OnGlobe, place_graph
 from .readings import Readings
+from .trend import AboutPlane, PlaneGLR
 
 if TYPE_CHECKING:
     from .imputer import GraphImputer
 
 __all__ = [
+    "AboutPlane",
     "Candidate",
     "Choice",
     "Explanation",
@@ -21,6 +23,7 @@ __all__ = [
     "GraphImputer",
     "HoldOut",
     "OnGlobe",
+    "PlaneGLR",
     "Readings",
     "Restoration",
     "SURE",

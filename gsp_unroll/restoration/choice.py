@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 
 from .._checks import check_positive, check_positive_count, mistake
-from ..problems import GLR, GTV
 from .readings import Family, Readings, solved
 
 #: Decades of the weight, relative to the mean degree.
@@ -103,7 +102,8 @@ class HoldOut(Choice):
     Args:
         folds: at least 2.
         seed: of the dealing.
-        priors: `(graph, weight) -> Prior` each.
+        priors: `(graph, weight) -> Prior` each; by default `GLR`, `GTV` and, where coordinates are
+            given, `AboutPlane`.
         weights: to try, ascending, relative as in `Candidate`.
         values: of a signal with more values than this, evenly spaced channels are looked at.
 
@@ -125,7 +125,7 @@ class HoldOut(Choice):
 
     folds: int = 4
     seed: int = 0
-    priors: tuple[Family, ...] = (GLR, GTV)
+    priors: tuple[Family, ...] | None = None
     weights: tuple[float, ...] = DECADES
     values: int = 20_000
 
@@ -157,7 +157,7 @@ class HoldOut(Choice):
             off = (solved(problem, ROUGH).x - target)[asked]
             return float(off.square().mean().sqrt())
 
-        return tuple(_search(error, self.priors, self.weights))
+        return tuple(_search(error, self.priors or readings.families, self.weights))
 
     def _deal(self, y: torch.Tensor) -> torch.Tensor:
         """The pile of each reading, by its rank among those of its channel."""
@@ -184,7 +184,8 @@ class SURE(Choice):
     Args:
         sigma: standard deviation of the noise, above 0, in the unit of the signal.
         seed: of the probe.
-        priors: `(graph, weight) -> Prior` each.
+        priors: `(graph, weight) -> Prior` each; by default `GLR`, `GTV` and, where coordinates are
+            given, `AboutPlane`.
         weights: to try, ascending, relative as in `Candidate`.
         values: of a signal with more values than this, evenly spaced channels are looked at.
 
@@ -206,7 +207,7 @@ class SURE(Choice):
 
     sigma: float
     seed: int = 0
-    priors: tuple[Family, ...] = (GLR, GTV)
+    priors: tuple[Family, ...] | None = None
     weights: tuple[float, ...] = DECADES
     values: int = 20_000
 
@@ -239,13 +240,13 @@ class SURE(Choice):
             risk = (x - y).square() - sigma**2 + 2 * sigma**2 * divergence
             return math.sqrt(max(float(risk.mean()), 0.0))
 
-        return tuple(_search(error, self.priors, self.weights))
+        return tuple(_search(error, self.priors or readings.families, self.weights))
 
 
-def _check_grid(priors: tuple[Family, ...], weights: tuple[float, ...]) -> None:
-    if not priors or not weights or list(weights) != sorted(set(weights)):
+def _check_grid(priors: tuple[Family, ...] | None, weights: tuple[float, ...]) -> None:
+    if priors == () or not weights or list(weights) != sorted(set(weights)):
         raise mistake(
-            f"{len(priors)} priors and the weights {weights}",
+            f"{len(priors or ())} priors and the weights {weights}",
             "at least one of each, the weights ascending",
             "Leave them out to try GLR and GTV over five decades.",
         )

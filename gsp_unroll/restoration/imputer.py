@@ -14,6 +14,7 @@ from .choice import Choice, Fixed, HoldOut
 from .one_call import restore
 from .places import Where, graph_of, place_graph
 from .readings import Readings
+from .trend import plane_of
 
 
 class GraphImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -74,12 +75,12 @@ class GraphImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.statistics_ = np.where(count > 0, total / np.maximum(count, 1), np.nan)
         if self.where is None:
             filled = np.where(there, X, np.nan_to_num(self.statistics_))
-            self.graph_ = place_graph(filled.T)
+            self.graph_, about = place_graph(filled.T), None
         else:
-            self.graph_ = graph_of(self.where)
+            self.graph_, about = graph_of(self.where), plane_of(self.where)
         choose = HoldOut() if self.choose is None else self.choose
         with torch.no_grad():
-            readings = Readings.of(torch.from_numpy(X.T.copy()), self.graph_)
+            readings = Readings.of(torch.from_numpy(X.T.copy()), self.graph_, about)
             self.scores_ = choose.candidates(readings)
         self.choice_ = choose.best(self.scores_)
         return self

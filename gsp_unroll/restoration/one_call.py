@@ -21,6 +21,7 @@ from .explain import Explanation, explained, rows_of_inverse
 from .places import Where, graph_of, position_of
 from .readings import Readings, solved
 from .tables import Form, form_of
+from .trend import PlaneGLR, plane_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -136,9 +137,9 @@ class Restoration:
         As a probability GLR is a Gaussian whose posterior has the covariance
         $\sigma^2(H^\top H+\mu L)^{-1}$. The noise $\sigma^2$ is estimated from the readings by
         restricted likelihood, $2\min/(K-c)$ with the minimum of the problem, $K$ readings and $c$
-        parts of the graph with a level of their own. The band holds as far as that model does;
-        infinite where nothing is known. A field whose graph and strength are learned has bands of
-        its own: `GraphField`.
+        parts of the graph with a level of their own, to which slopes add (`PlaneGLR`). The band
+        holds as far as that model does; infinite where nothing is known. A field whose graph and
+        strength are learned has bands of its own: `GraphField`.
 
         Raises:
             ValueError: a prior that is not quadratic; more than 4000 nodes, whose matrix is not
@@ -172,8 +173,7 @@ class Restoration:
 
     @torch.no_grad()
     def _deviation(self, nodes: Tensor | None) -> Tensor:
-        Q = self.problem.prior.Q
-        if Q is None:
+        if self.problem.prior.Q is None:
             raise mistake(
                 f"bands for the prior {self.prior}",
                 "a quadratic one, whose posterior is a Gaussian",
@@ -184,17 +184,19 @@ class Restoration:
         asked = torch.arange(len(known), device=known.device) if nodes is None else nodes
         variance = torch.empty(len(asked), known.shape[1]).to(self.signal)
         masks, which = known.unique(dim=1, return_inverse=True)
-        dense = Q(torch.eye(len(known)).to(self.signal)) if nodes is None else None
         for number in range(masks.shape[1]):
             channels = (which == number).nonzero().squeeze(-1)
             first = int(channels[0])
-            if dense is not None:
+            problem = self._problem(slice(first, first + 1))
+            Q = problem.prior.Q
+            if nodes is None and Q is not None:
+                dense = Q(torch.eye(len(known)).to(self.signal))
                 # nodes of which nothing is known would make it singular
                 here = (known[:, first] | lost[:, first]).to(dense)
                 factor = torch.linalg.cholesky(dense + here.diag())
                 diagonal = torch.cholesky_inverse(factor).diagonal()
             else:
-                A, b = self._problem(slice(first, first + 1)).system()
+                A, b = problem.system()
                 rows = rows_of_inverse(A, asked, b)
                 diagonal = rows[asked, torch.arange(len(asked), device=asked.device)]
             variance[:, channels] = diagonal.unsqueeze(-1)
@@ -209,6 +211,9 @@ class Restoration:
         of_part = readings.parts[order]
         first[order[torch.cat([of_part.new_ones(1).bool(), of_part[1:] != of_part[:-1]])]] = True
         levels = systems.total((first.unsqueeze(-1) & ~self.undetermined).to(self.signal))
+        prior = self.problem.prior
+        if isinstance(prior, PlaneGLR):
+            levels = levels + prior.num_slopes
         free = systems.total(readings.known.to(self.signal)) - levels
         twice = 2 * self.problem.objective(self.certificate.x)
         return systems.spread(torch.where(free > 0, twice / free, torch.inf))
@@ -277,9 +282,10 @@ def restore(y: Any, where: Where, choose: Choice | None = None) -> Restoration:
 
     $$\min_x\;\tfrac12\|Hx-y\|^2+g(x)$$
 
-    on the graph of `where`, with a prior $g$ (GLR or GTV) and a weight that `choose` finds. The
-    estimate stands at every node, at those with a reading too; to keep the readings as they are,
-    take `x` where `known` is False.
+    on the graph of `where`, with a prior $g$ and a weight that `choose` finds: GLR, GTV or, where
+    coordinates are given, GLR about a plane through them (`AboutPlane`). The estimate stands at
+    every node, at those with a reading too; to keep the readings as they are, take `x` where
+    `known` is False.
 
     A node whose part of the graph has no reading is NaN, and the result says how many there are.
     A constant comes back as it is, and `restore(a * y + b)` is `a * restore(y) + b`.
@@ -317,7 +323,7 @@ def restore(y: Any, where: Where, choose: Choice | None = None) -> Restoration:
         tensor(True)
     """
     form = form_of(y)
-    readings = Readings.of(form.signal, graph_of(where))
+    readings = Readings.of(form.signal, graph_of(where), plane_of(where))
     choose = HoldOut() if choose is None else choose
     with torch.no_grad():
         scores = choose.candidates(readings)

@@ -14,8 +14,9 @@ from .._typing import Mask, Signal
 from ..graph import Graph, safe_reciprocal
 from ..graph.statistics import components
 from ..operators import SamplingMask
-from ..problems import GTV, LeastSquares, Prior, Problem, start
+from ..problems import GLR, GTV, LeastSquares, Prior, Problem, start
 from ..solvers import ADMM, ConjugateGradient, DampedJacobi, Solution
+from .trend import AboutPlane, PlaneGLR, tells_plane
 
 #: A prior of a given weight on a graph: `GLR`, `GTV`, or a function of your own.
 Family = Callable[[Graph, float], Prior]
@@ -29,6 +30,7 @@ class Readings:
     Args:
         y: readings, NaN where there is none.
         graph: weighted graph, whose dtype is that of the arithmetic.
+        about: the prior about a plane through the places of the nodes, if these are known.
 
     Shapes:
         - **y:** `(nodes, channels)`
@@ -36,6 +38,7 @@ class Readings:
 
     y: Signal
     graph: Graph
+    about: AboutPlane | None = None
 
     def __post_init__(self) -> None:
         if bool(self.y.isinf().any()):
@@ -52,7 +55,7 @@ class Readings:
             )
 
     @classmethod
-    def of(cls, y: Signal, graph: Graph) -> Readings:
+    def of(cls, y: Signal, graph: Graph, about: AboutPlane | None = None) -> Readings:
         """The readings in the dtype of the graph.
 
         Raises:
@@ -65,7 +68,7 @@ class Readings:
                 "(nodes,) or (nodes, channels)",
                 "Put several signals side by side as channels: y.movedim(-2, 0).flatten(1).",
             )
-        return cls(y.detach().to(graph.weight.dtype), graph)
+        return cls(y.detach().to(graph.weight.dtype), graph, about)
 
     @cached_property
     def known(self) -> Mask:
@@ -109,12 +112,23 @@ class Readings:
         count.index_add_(0, self.parts, known.to(torch.int64))
         return (count > 0).index_select(0, self.parts)
 
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """What is tried unless somebody says otherwise: GLR, GTV, and GLR about a plane if the
+        readings of a channel tell one."""
+        about = self.about
+        if about is None or not bool(tells_plane(about.axes, self.known).any()):
+            return GLR, GTV
+        return GLR, GTV, about
+
     def problem(self, family: Family, weight: float, y: Signal, known: Mask) -> Problem:
         r"""Readings `y` where `known`, with the prior at a weight that is relative: to the typical
         diagonal entry of $K^\top WK$, the mean degree of the graph for `GLR` and `GTV`."""
         unit = family(self.graph, 1.0).normal.majorizer()
         size = 1.0 if unit is None or not unit.numel() else float(unit.mean())
         prior = family(self.graph, weight / size if size > 0 else weight)
+        if isinstance(prior, PlaneGLR):
+            prior = prior.seen(known)
         return Problem(LeastSquares(SamplingMask(known), y), prior)
 
 
@@ -124,7 +138,10 @@ def solved(problem: Problem, rtol: float, x0: Signal | None = None) -> Solution:
     rtol = max(rtol, 50 * torch.finfo(data.y.dtype).eps)
     if prior.Q is not None:
         graph = getattr(prior.summands[0], "graph", None)
-        if x0 is None and graph is not None:
+        if x0 is None and isinstance(prior, PlaneGLR):
+            plane = prior.plane(data)
+            x0 = plane + start(data.around(plane), prior.graph.topology)
+        elif x0 is None and graph is not None:
             x0 = start(data, graph.topology)
         return ConjugateGradient(rtol, max_steps=5000).solve(*problem.system(), x0)
     # what lets one kernel take many steps
