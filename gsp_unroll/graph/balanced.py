@@ -39,7 +39,7 @@ class BalancedGraph:
             values than +1 and -1.
 
     Source:
-        Yao et al. 2025.
+        Yao et al. 2025; Harary 1953.
 
     Example:
         >>> import torch

@@ -20,6 +20,13 @@ class Gradient(LinearOperator):
     Args:
         topology: the edges.
 
+    Shapes:
+        - **x:** `(*batch, nodes, channels)`
+        - **output:** `(*batch, edges, channels)`
+
+    Raises:
+        ValueError: on call, a signal on other nodes.
+
     Example:
         >>> import torch
         >>> from gsp_unroll import Gradient, path_graph
@@ -53,6 +60,15 @@ class Incidence(LinearOperator):
 
     Args:
         graph: the weighted graph. An undirected edge gives one row, counted once.
+
+    Shapes:
+        - **graph.weight:** `(*batch, edges)`
+        - **x:** `(*batch, nodes, channels)`
+        - **output:** `(*batch, edges, channels)`
+
+    Raises:
+        ValueError: on call, a signal of another dtype or device than the weights, or on other
+            nodes.
 
     Source:
         Do et al. 2024, section 3.2.

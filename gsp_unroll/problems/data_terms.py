@@ -104,6 +104,16 @@ class LeastSquares(DataTerm):
     The term carries the factor one half; weights of priors multiply the prior. Its system is
     $(H^\top H+Q)x=H^\top y+c$.
 
+    Args:
+        H: what was measured, any operator.
+        y: the observation; what stands where a selection observes nothing is never read.
+
+    Shapes:
+        - **y:** `(*batch, nodes, channels)`, or what `H` makes of such a signal
+
+    Raises:
+        ValueError: an observation that does not fit `H`, or is not finite where it was observed.
+
     Example:
         >>> import torch
         >>> from gsp_unroll import Identity, LeastSquares

@@ -27,6 +27,13 @@ def start(data: DataTerm, topology: Topology, sweeps: int = 4) -> Signal:
         topology: the edges to average over.
         sweeps: rounds of filling, at least 1; each reaches one neighbourhood further.
 
+    Shapes:
+        - **data.y:** `(*batch, nodes, channels)`
+        - **output:** `(*batch, nodes, channels)`, or with more batch axes if the mask has them
+
+    Raises:
+        ValueError: `sweeps` below 1; data on another number of nodes than the topology.
+
     Source:
         Do et al. 2024, appendix A.8 (5x5 linear interpolation), for one sweep on a 5x5 window.
 

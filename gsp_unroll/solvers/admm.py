@@ -118,8 +118,13 @@ class ADMM:
             `DampedJacobi` takes few fixed steps, which keep the guarantee and let one kernel run
             many steps at once. None for what is said above.
 
+    Raises:
+        ValueError: a number out of its range.
+
     Source:
-        Splitting with one penalty per edge; gap and constants in the library's documentation.
+        Boyd et al. 2011. Differs from it in: (1) one penalty per edge; (2) gap and constants, which
+        are in the library's documentation; (3) an x-update that may be inexact, Eckstein and
+        Bertsekas 1992.
 
     Example:
         >>> import torch

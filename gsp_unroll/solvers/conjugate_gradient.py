@@ -147,6 +147,12 @@ class ConjugateGradient:
         max_steps: budget, at least 1.
         gradient: `"unrolled"` or `"implicit"`.
 
+    Raises:
+        ValueError: `rtol` not above 0, `max_steps` below 1, another `gradient`.
+
+    Source:
+        Hestenes and Stiefel 1952, preconditioned with the diagonal.
+
     Example:
         >>> import torch
         >>> from gsp_unroll import ConjugateGradient, Diagonal
@@ -180,6 +186,9 @@ class ConjugateGradient:
             A: symmetric positive semi-definite; its diagonal, where known, preconditions.
             b: right-hand side.
             x0: start; zeros by default.
+
+        Shapes:
+            - **b, x0, output.x:** `(*batch, nodes, channels)`
 
         Raises:
             ValueError: `b` or `x0` of another size, device or dtype, or not finite.

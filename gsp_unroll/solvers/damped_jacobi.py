@@ -24,6 +24,12 @@ class DampedJacobi:
     Args:
         num_steps: $J$, at least 1.
 
+    Shapes:
+        - **b, x0, output:** `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: `num_steps` below 1; on call a system that knows no majorizer $D$.
+
     Source:
         Proximal ADMM: Fazel, Pong, Sun and Tseng 2013. $D$ is `LinearOperator.majorizer()`.
 

@@ -107,7 +107,8 @@ def log_degree_graph(
             candidate edge, whose degree could only be 0; a number out of range.
 
     Source:
-        Kalofolias 2016, the model with a logarithm and algorithm 1. Differs from it in: (1) only
+        Kalofolias 2016, the model with a logarithm and algorithm 1, whose steps are those of
+        Tseng 2000. Differs from it in: (1) only
         candidate edges are weighted; (2) it stops by a certificate, not when steps become small;
         (3) weights and multipliers are brought to one size first, which saves steps.
 

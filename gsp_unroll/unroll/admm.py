@@ -150,6 +150,14 @@ class GTVUnroll(ADMMUnroll):
 
     See `ADMMUnroll` for the arguments.
 
+    Shapes:
+        - **data.y:** `(*batch, nodes, channels)`
+        - **graph.weight:** `(*batch, edges)`
+        - **output:** `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: as `ADMMUnroll`.
+
     Source:
         Do et al. 2024, section 3.2, in the soft-threshold form with one penalty per edge.
 
@@ -173,6 +181,14 @@ class VectorGTVUnroll(ADMMUnroll):
     r"""Unrolled vector total variation: $\min_x\mathrm{data}(x)+\lambda\sum w_{ij}\|x_i-x_j\|_2$.
 
     One norm across channels, so that they jump together. See `ADMMUnroll` for the arguments.
+
+    Shapes:
+        - **data.y:** `(*batch, nodes, channels)`
+        - **graph.weight:** `(*batch, edges)`
+        - **output:** `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: as `ADMMUnroll`.
 
     Example:
         >>> import torch

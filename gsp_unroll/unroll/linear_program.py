@@ -71,7 +71,8 @@ class GTVLinearProgramUnroll(nn.Module):
         ValueError: data other than `Interpolation`.
 
     Source:
-        Do et al. 2024, section 3.2, appendices A.3-A.5 and A.8.
+        Do et al. 2024, section 3.2, appendices A.3-A.5 and A.8; the splitting is that of Wang and
+        Shroff 2017.
 
     Example:
         >>> import torch

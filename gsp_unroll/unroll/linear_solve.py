@@ -186,7 +186,7 @@ class HeavyBall(LearnedSolve):
         - **alpha, beta:** `(K,)` or `(K, heads)`
 
     Source:
-        Do et al. 2024, appendix A.7 and A.8.
+        Do et al. 2024, appendix A.7 and A.8; the momentum is that of Polyak 1964.
 
     Example:
         >>> import torch

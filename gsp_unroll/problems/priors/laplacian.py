@@ -58,6 +58,15 @@ class GLR(QuadraticPrior, GraphPrior):
         normalization: `"none"` for the combinatorial $L$, which keeps constants, or `"sym"` for
             $L_n=D^{-1/2}LD^{-1/2}$, as in the paper, which does not.
 
+    Shapes:
+        - **graph.weight:** `(*batch, edges)`
+        - **x:** `(*batch, nodes, channels)`
+        - **output:** `(*batch, graphs, channels)`
+
+    Raises:
+        ValueError: a `mu` below 0 or not finite, an unknown `normalization`; on call a signal of
+            another dtype or device than the weights, or on other nodes.
+
     Source:
         Do et al. 2024, section 3.1.
 

@@ -23,6 +23,15 @@ class GTV(GraphPrior):
         graph: the weighted graph.
         lam: weight of the prior, at least 0; a tensor must broadcast against signals.
 
+    Shapes:
+        - **graph.weight:** `(*batch, edges)`
+        - **x:** `(*batch, nodes, channels)`
+        - **output:** `(*batch, graphs, channels)`
+
+    Raises:
+        ValueError: a `lam` below 0 or not finite; on call a signal of another dtype or device than
+            the weights, or on other nodes.
+
     Source:
         Do et al. 2024, section 3.2.
 
@@ -58,6 +67,14 @@ class VectorGTV(GTV):
     r"""Vector total variation, $\lambda\sum_{(i,j)}w_{ij}\|x_i-x_j\|_2$: one norm across channels.
 
     Channels jump together: colours at an edge of the image, coordinates at a crease.
+    Otherwise as `GTV`.
+
+    Shapes:
+        - **x:** `(*batch, nodes, channels)`
+        - **output:** `(*batch, graphs, 1)`
+
+    Raises:
+        ValueError: as `GTV`.
 
     Example:
         >>> import torch
