@@ -42,9 +42,8 @@ def parse(
     add("crop", "side of a crop in pixels", type=int)
     add("patches", "size of a fixed set of crops; without it always fresh ones", type=int)
     add("choices", "take the busiest of so many crops", type=int)
-    factors: dict[str, Any] = {"nargs": "*", "metavar": "FACTOR"}
-    add("reduce", "take each photograph also reduced by these factors", type=float, **factors)
-    add("decimate", "and by these whole factors without a filter", type=int, **factors)
+    reduced: dict[str, Any] = {"type": float, "nargs": "*", "metavar": "FACTOR"}
+    add("reduce", "take each photograph also reduced by these factors", **reduced)
     add("noise", "greatest deviation of noise on what is observed, 0 to 255", type=float)
     add("rate", "learning rate of Adam", type=float)
     add("warmup", "steps in which the rate rises", type=int)

@@ -159,10 +159,7 @@ class Crops:
 
 
 def with_reduced(
-    photos: Sequence[np.ndarray],
-    factors: Sequence[float],
-    size: int,
-    decimate: Sequence[int] = (),
+    photos: Sequence[np.ndarray], factors: Sequence[float], size: int
 ) -> list[np.ndarray]:
     """The photographs, and behind them all of them reduced by each factor, where at least `size`
     pixels are left of either side. Fine patterns, which a filter array aliases, are rare in
@@ -172,8 +169,6 @@ def with_reduced(
         photos: 8-bit images, `(height, width, 3)`.
         factors: each at least 1.
         size: least side in pixels.
-        decimate: whole factors by which they are reduced without a filter: every so-manieth pixel
-            of every so-manieth row. Edges are then as sharp as a pixel allows.
     """
     every = list(photos)
     for factor in factors:
@@ -181,9 +176,6 @@ def with_reduced(
             shape = tuple(int(n / factor) for n in photo.shape[:2])
             if min(shape) >= size:
                 every.append(_resized(photo, shape))
-    for factor in decimate:
-        left = (np.ascontiguousarray(photo[::factor, ::factor]) for photo in photos)
-        every.extend(photo for photo in left if min(photo.shape[:2]) >= size)
     return every
 
 

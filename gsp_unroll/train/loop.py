@@ -128,7 +128,7 @@ class Training:
         self.plan, self.folder = plan, folder
         self._photos = _digest([*photos, *held_out])
         photos, self.held_out = (
-            with_reduced(each, plan.reduce, plan.crop, plan.decimate) for each in (photos, held_out)
+            with_reduced(each, plan.reduce, plan.crop) for each in (photos, held_out)
         )
         self.task: Task = TASKS[plan.task]
         self.crops = Crops(photos, plan.crop, plan.seed, plan.patches, plan.choices)

@@ -28,8 +28,6 @@ class Plan:
         choices: positions drawn for a crop, of which the one with the most detail is taken.
         reduce: each photograph is also taken reduced by each of these factors, which makes fine
             patterns, rare at full size, as common as a hard photograph has them.
-        decimate: each photograph is also taken reduced by each of these whole factors without a
-            filter, which leaves the sharpest edges there can be.
         noise: greatest standard deviation of noise on the observation, on the scale from 0 to 255;
             each crop draws its own between 0 and this.
         rate: of Adam, after `warmup` steps; falls to a hundredth along a cosine.
@@ -63,7 +61,6 @@ class Plan:
     patches: int | None = None
     choices: int = 1
     reduce: Sequence[float] = ()
-    decimate: Sequence[int] = ()
     noise: float = 0.0
     rate: float = 1e-3
     warmup: int = 100
@@ -91,10 +88,6 @@ class Plan:
         if not all(isinstance(f, (int, float)) and 1 < f < inf for f in self.reduce):
             raise mistake(
                 f"reduce={self.reduce!r}", "finite factors above 1", "Leave it out for full size."
-            )
-        if not all(isinstance(f, int) and f > 1 for f in self.decimate):
-            raise mistake(
-                f"decimate={self.decimate!r}", "whole factors above 1", "Leave it out for none."
             )
         for name in ("warmup", "seed"):
             value = getattr(self, name)

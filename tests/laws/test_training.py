@@ -518,8 +518,6 @@ def test_a_training_begins_with_what_fits_of_another(photos, whole, tmp_path):
         {"patches": 0},
         {"reduce": [1.0]},
         {"reduce": [2, float("inf")]},
-        {"decimate": [1]},
-        {"decimate": [1.5]},
         {"rate": 0.0},
         {"rate": float("nan")},
         {"clip": float("inf")},
@@ -634,16 +632,14 @@ def test_reduced_photographs_keep_means_and_are_left_out_where_they_are_too_smal
             np.broadcast_to(expected, photo[inner].shape), photo[inner], atol=1.1
         )
     assert with_reduced(PICTURES, [], 8) == PICTURES
-    (_, decimated) = with_reduced([smooth], [], 12, decimate=[3, 5])  # 8 pixels are too few
-    assert np.array_equal(decimated, smooth[::3, ::3])
 
 
 def test_a_training_reduces_what_it_learns_from_and_what_is_held_out(tmp_path):
-    plan = replace(PLAN, reduce=[1.5], decimate=[2])
+    plan = replace(PLAN, reduce=[1.5])
     photos, held = [picture(30, 30)], [picture(27, 30)]
     training = Training(plan, photos, held, tmp_path)
-    assert [p.shape[:2] for p in training.crops.photos] == [(30, 30), (20, 20), (15, 15)]
-    assert [p.shape[:2] for p in training.held_out] == [(27, 30), (18, 20), (14, 15)]
+    assert [p.shape[:2] for p in training.crops.photos] == [(30, 30), (20, 20)]
+    assert [p.shape[:2] for p in training.held_out] == [(27, 30), (18, 20)]
     training.run(until=lambda: True)
     assert Training(plan, photos, held, tmp_path).step == 1  # the plan is the same as a file has it
 
