@@ -156,7 +156,8 @@ class Inpainting:
     Args:
         y: the attributes, those that were given as they were.
         parts: how much of each kind of kriging, with sum 1.
-        error: root mean square error at the points with an attribute, each estimated from others.
+        error: root mean square error at the points with an attribute, each estimated from others;
+            NaN where there is only one.
 
     Shapes:
         - **y:** `(nodes, channels)`
@@ -216,12 +217,17 @@ def inpaint_attributes(xyz: Tensor, y: Signal, neighbors: int = 16) -> Inpaintin
     known = _checked(xyz, y)
     row = known.unsqueeze(-1)
     level = y[known].mean(0)
-    spread = (y[known] - level).square().mean().sqrt()
+    off = y - level
+    # what a constant channel differs by is rounding
+    varies = off[known].square().mean(0).sqrt() > 100 * torch.finfo(y.dtype).eps * level.abs()
+    off = torch.where(row & varies, off, 0)
+    spread = off[known].square().mean().sqrt()
     kinds = len(KERNELS) * (1 + len(BANDWIDTHS))
-    if int(known.sum()) == 1 or spread <= 100 * torch.finfo(y.dtype).eps * level.abs().amax():
+    if int(known.sum()) == 1 or not bool(varies.any()):
         even = y.new_full((kinds,), 1 / kinds)
-        return Inpainting(torch.where(row, y, y[known][0]), even, 0.0)
-    v = torch.where(row, (y - level) / spread, 0)
+        error = torch.nan if int(known.sum()) == 1 else 0.0
+        return Inpainting(torch.where(row, y, y[known][0]), even, error)
+    v = off / spread
     E = estimates(Around.of(xyz, known, neighbors), v)
     a = mixture(E[known], v[known])
     x = (a.unsqueeze(-1) * E).sum(1)

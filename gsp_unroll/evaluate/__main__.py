@@ -41,7 +41,7 @@ def parse(
     add("--force", action="store_true", help="overwrite results in that folder, and begin anew")
     add(
         "--center",
-        type=int,
+        type=_pixels,
         metavar="PIXELS",
         help="take the central part of each photograph only, so many pixels on each side",
     )
@@ -54,6 +54,13 @@ def _deviation(text: str) -> float:
     if not 0 <= sigma < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is no standard deviation: 0 or more")
     return sigma
+
+
+def _pixels(text: str) -> int:
+    pixels = int(text)
+    if pixels < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no side: 1 or more pixels")
+    return pixels
 
 
 def _seed(text: str) -> int:
@@ -80,7 +87,7 @@ def main(options: argparse.Namespace) -> None:
     results = compare(
         options.photos, methods, options.task, sigmas, options.seed, known, options.center
     )
-    print(write_report(results, options.out, *setting, known))
+    print(write_report(results, options.out, *setting, known=known))
 
 
 if __name__ == "__main__":

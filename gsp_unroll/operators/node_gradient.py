@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from copy import copy
 from dataclasses import dataclass, field
 
 import torch
@@ -191,8 +192,19 @@ class PlaneFit(NodeGradient):
         return self._exists
 
     def to(self, target: torch.device | torch.dtype | str) -> PlaneFit:
-        points = self.points.to(target)
-        return PlaneFit(self.topology.to(points.device), points)
+        # what was fitted stays: points of fewer digits may fall together
+        at_tail, at_head = self._at_tail.to(target), self._at_head.to(target)
+        device = at_tail.device
+        moved = copy(self)
+        for name, value in {
+            "topology": self.topology.to(device),
+            "points": self.points.to(device),
+            "_at_tail": at_tail,
+            "_at_head": at_head,
+            "_exists": self._exists.to(device),
+        }.items():
+            object.__setattr__(moved, name, value)
+        return moved
 
     @property
     def magnitude(self) -> LinearOperator:

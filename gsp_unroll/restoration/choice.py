@@ -157,7 +157,8 @@ class HoldOut(Choice):
             off = (solved(problem, ROUGH).x - target)[asked]
             return float(off.square().mean().sqrt())
 
-        return tuple(_search(error, self.priors or readings.families, self.weights))
+        families = readings.families if self.priors is None else self.priors
+        return tuple(_search(error, families, self.weights))
 
     def _deal(self, y: torch.Tensor) -> torch.Tensor:
         """The pile of each reading, by its rank among those of its channel."""
@@ -240,15 +241,16 @@ class SURE(Choice):
             risk = (x - y).square() - sigma**2 + 2 * sigma**2 * divergence
             return math.sqrt(max(float(risk.mean()), 0.0))
 
-        return tuple(_search(error, self.priors or readings.families, self.weights))
+        families = readings.families if self.priors is None else self.priors
+        return tuple(_search(error, families, self.weights))
 
 
 def _check_grid(priors: tuple[Family, ...] | None, weights: tuple[float, ...]) -> None:
-    if priors == () or not weights or list(weights) != sorted(set(weights)):
+    if (priors is not None and not priors) or not weights or list(weights) != sorted(set(weights)):
         raise mistake(
             f"{len(priors or ())} priors and the weights {weights}",
             "at least one of each, the weights ascending",
-            "Leave them out to try GLR and GTV over five decades.",
+            "Leave them out to try the usual ones over five decades.",
         )
     for weight in weights:
         check_positive(weight, "weights")

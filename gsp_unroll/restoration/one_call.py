@@ -191,8 +191,9 @@ class Restoration:
             Q = problem.prior.Q
             if nodes is None and Q is not None:
                 dense = Q(torch.eye(len(known)).to(self.signal))
-                # nodes of which nothing is known would make it singular
-                here = (known[:, first] | lost[:, first]).to(dense)
+                # a part of which nothing is known would make it singular; its level is free, and
+                # holding it moves nothing else
+                here = (known[:, first] | (self._first_of_parts & lost[:, first])).to(dense)
                 factor = torch.linalg.cholesky(dense + here.diag())
                 diagonal = torch.cholesky_inverse(factor).diagonal()
             else:
@@ -203,14 +204,21 @@ class Restoration:
         sd = readings.spread * (self._noise() * variance).sqrt()
         return torch.where(lost[asked], torch.inf, sd)
 
+    @cached_property
+    def _first_of_parts(self) -> Mask:
+        """`(nodes,)`, True at one node of each connected part."""
+        parts = self.readings.parts
+        order = parts.argsort(stable=True)
+        of_part = parts[order]
+        first = torch.zeros_like(parts, dtype=torch.bool)
+        first[order[torch.cat([of_part.new_ones(1).bool(), of_part[1:] != of_part[:-1]])]] = True
+        return first
+
     def _noise(self) -> Tensor:
         """The variance of the noise in units of the spread, as a signal of one row."""
         readings, systems = self.readings, self.readings.graph.topology.systems
-        first = torch.zeros_like(readings.parts, dtype=torch.bool)
-        order = readings.parts.argsort(stable=True)
-        of_part = readings.parts[order]
-        first[order[torch.cat([of_part.new_ones(1).bool(), of_part[1:] != of_part[:-1]])]] = True
-        levels = systems.total((first.unsqueeze(-1) & ~self.undetermined).to(self.signal))
+        first = self._first_of_parts.unsqueeze(-1)
+        levels = systems.total((first & ~self.undetermined).to(self.signal))
         prior = self.problem.prior
         if isinstance(prior, PlaneGLR):
             levels = levels + prior.num_slopes

@@ -72,10 +72,18 @@ class AboutPlane:
         """
         globe = isinstance(where, OnGlobe)
         p = (where.points if isinstance(where, OnGlobe) else torch.as_tensor(where)).detach()
+        if p.ndim != 2 or not bool(p.isfinite().all()):
+            raise mistake(
+                f"coordinates of shape {tuple(p.shape)}, "
+                f"{int((~p.isfinite()).sum())} values of them NaN or infinite",
+                "(nodes, d) of finite values",
+                "Give every node a place.",
+            )
+        rounding = 1e-12 * p.double().abs().amax(0) if len(p) else 0.0
         p = p.double() - p.double().mean(0)
         if not globe:
             spread = p.square().mean(0).sqrt()
-            p = p / torch.where(spread > 0, spread, 1)
+            p = torch.where(spread > rounding, p / spread, 0)  # a constant is no axis
         U, s, _ = torch.linalg.svd(p, full_matrices=False)
         least = (FLAT_ON_GLOBE if globe else FLAT) * s.amax() if len(s) else 0.0
         return cls(U[:, s > least] * len(p) ** 0.5)
@@ -205,7 +213,7 @@ class PlaneGLR(QuadraticPrior, GraphPrior):
         - **x:** `(nodes, channels)`
 
     Raises:
-        ValueError: axes of another number of nodes.
+        ValueError: axes of another number of nodes; a batch of several graphs.
 
     Source:
         Matheron 1969, universal kriging; Wahba 1990, partial splines.
@@ -231,6 +239,12 @@ class PlaneGLR(QuadraticPrior, GraphPrior):
                 f"axes of shape {tuple(self.axes.shape)} for {n} nodes",
                 f"({n}, d)",
                 "Take those of the places that the graph was made of.",
+            )
+        if self.graph.topology.systems.num_graphs > 1:
+            raise mistake(
+                f"a batch of {self.graph.topology.systems.num_graphs} graphs",
+                "one graph, which has one plane",
+                "Restore them one by one, or take GLR or GTV.",
             )
 
     def seen(self, known: Mask) -> PlaneGLR:
@@ -258,7 +272,7 @@ class PlaneGLR(QuadraticPrior, GraphPrior):
         return rank * K.slopes
 
     def plane(self, data: DataTerm) -> Signal:
-        """The plane that fits samples best, where there is one; 0 elsewhere."""
+        """The plane that fits samples best, for channels that have one as of `seen`; else 0."""
         y, known = data.estimate()
         m = known.expand_as(y).to(y)
         A = torch.cat([torch.ones_like(self.axes[:, :1]), self.axes], -1)

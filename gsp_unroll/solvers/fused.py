@@ -111,38 +111,38 @@ def stepper(
     tensors = (x, w, rho, prior.strength, data.y)
     if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in tensors):
         return None
-    batch = torch.broadcast_shapes(x.shape[:-2], z.shape[:-2], w.shape[:-1], y.shape[:-2])
-    channels = max(x.shape[-1], y.shape[-1])
-    numbers = [torch.as_tensor(v, dtype=x.dtype) for v in (rho, prior.strength)]
-    per_channel = any(v.ndim and v.shape[-1] != 1 for v in numbers)
-    if any(v.ndim > 1 and v.shape[-2] != 1 for v in numbers):
+    rho_, lam = (torch.as_tensor(v, dtype=x.dtype) for v in (rho, prior.strength))
+    if any(v.ndim > 1 and v.shape[-2] != 1 for v in (rho_, lam)):
+        return None  # one for each node
+    per_channel = any(v.ndim > 0 and v.shape[-1] != 1 for v in (rho_, lam))
+    if per_channel and NORM[type(prior)] != "l1":
         return None
-    if per_channel:
-        # every channel is a plane of its own, with a penalty of its own
-        if NORM[type(prior)] != "l1":
-            return None
-        batch, channels = torch.Size((*batch, channels)), 1
-        w = w.unsqueeze(-2)
+    batch = torch.broadcast_shapes(
+        w.shape[:-1], *(v.shape[:-2] for v in (x, z, y, rho_, lam) if v.ndim > 2)
+    )
+    channels = max(v.shape[-1] for v in (x, y, rho_, lam) if v.ndim > 0)
+    # with a number for each channel, every channel is a plane of its own
     deal, collect = (_dealt, _collected) if per_channel else (_as_it_is, _as_it_is)
-    penalty, strength = (_per_plane(v, batch, per_channel) for v in numbers)
+    planes = (*batch, channels) if per_channel else batch
     shape = (*batch, x.shape[-2], channels)
-    y, observed = deal(y).expand(shape), deal(mask.to(x.dtype)).expand(shape)
-    w, tau = w.expand(*batch, w.shape[-1]), strength / penalty
+    penalty, strength = (_per_plane(v, planes, per_channel) for v in (rho_, lam))
+    y, observed = deal(y.expand(shape)), deal(mask.to(x.dtype).expand(shape))
+    w = (w.unsqueeze(-2) if per_channel else w).expand(*planes, w.shape[-1])
+    tau = strength / penalty
 
     def advance(
         x: Signal, t: EdgeSignal, relaxation: float, num_steps: int
     ) -> tuple[Signal, EdgeSignal]:
-        x, t = deal(x), deal(t)
         x, t = kernel(
             Steps(
                 plan=plan,
                 norm=NORM[type(prior)],
                 hard=HARD[type(data)],
-                x=x.expand(shape),
+                x=deal(x.expand(shape)),
                 y=y,
                 mask=observed,
                 w=w,
-                state=t.expand(*batch, t.shape[-2], channels),
+                state=deal(t.expand(*batch, t.shape[-2], channels)),
                 tau=tau,
                 rho=penalty,
                 alpha=alpha,
@@ -169,10 +169,10 @@ def _as_it_is(x: Signal) -> Signal:
     return x
 
 
-def _per_plane(value: Tensor, batch: torch.Size, per_channel: bool) -> Tensor:
+def _per_plane(value: Tensor, planes: tuple[int, ...], per_channel: bool) -> Tensor:
     """A factor of signals, the same on all nodes, as one number for each plane."""
     if value.ndim > 1:
         value = value.squeeze(-2)
     if value.ndim and not per_channel:
         value = value.squeeze(-1)
-    return value.expand(batch).reshape(-1)
+    return value.expand(planes).reshape(-1)

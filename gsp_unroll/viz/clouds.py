@@ -65,7 +65,7 @@ def draw_clouds(
                 f"(points, {dimension}) on these axes",
                 'Make axes in space with subplot_kw={"projection": "3d"}, or project the points.',
             )
-        value = check_signal_drawn(values[name], len(cloud))
+        value = check_signal_drawn(values[name], len(cloud)).double()
         here = value.isfinite()
         shown[name] = cloud.detach().cpu()[here], value[here]
     low, high = _limits([value for _, value in shown.values()])

@@ -150,6 +150,24 @@ def test_a_channel_has_a_penalty_of_its_own(topology, hard, calls):
         torch.testing.assert_close(fast.x[..., c] / scale[c], x[..., 0] / scale[c])
 
 
+@pytest.mark.parametrize("lam", [(3,), (1, 3), (2, 1, 1), (2, 1, 3)], ids=str)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_strength_of_any_shape_that_broadcasts(lam, channels, calls):
+    graph = problem("plane", "l1", 1, False, torch.float64).prior.graph
+    graph = Graph(graph.topology, graph.weight[0])
+    draw = torch.Generator().manual_seed(1)
+    y = torch.randn(graph.num_nodes, channels, generator=draw, dtype=torch.float64)
+    lam = 0.1 + torch.rand(lam, generator=draw, dtype=torch.float64)
+    task = Problem(LeastSquares(Identity(), y), GTV(graph, lam))
+    for rho in (None, 0.7):
+        fast = solver(rho=rho).solve(task).x
+        assert calls
+        with backend("reference"):
+            slow = solver(rho=rho).solve(task).x
+        torch.testing.assert_close(fast, slow, rtol=0, atol=1e-11)
+        calls.clear()
+
+
 def test_a_strength_for_each_node_is_left_to_the_readable_steps(calls):
     task = problem("plane", "l1", 1, False, torch.float64)
     rho = torch.ones(task.num_nodes, 1, dtype=torch.float64)

@@ -119,6 +119,15 @@ def test_constants_come_back_as_they_are(dtype):
     assert filled.dtype == dtype
 
 
+def test_a_large_constant_channel_takes_nothing_from_the_others():
+    xyz, y = torch.rand(300, 3), torch.rand(300, 1)
+    y[::3] = torch.nan
+    beside = torch.cat([y, torch.full_like(y, 1e7).masked_fill(y.isnan(), torch.nan)], -1)
+    filled = inpaint_attributes(xyz, beside).y
+    assert bool((filled[:, 1] == 1e7).all())
+    assert len(filled[::3, 0].unique()) > 50
+
+
 def test_single_precision_is_near_double():
     xyz, _, _, y = a_cloud()
     one, other = inpaint_attributes(xyz, y).y, inpaint_attributes(xyz.float(), y.float()).y

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gsp_unroll import GLR, Laplacian, path_graph, restore
+from gsp_unroll import GLR, Graph, Laplacian, path_graph, restore
 from gsp_unroll.restoration import AboutPlane, Fixed, OnGlobe, PlaneGLR, place_graph
 from gsp_unroll.testing import (
     check_adjoint,
@@ -96,7 +96,7 @@ PLACES = {
     ),
     "a line": (LAND[:, :1] * torch.tensor([1.0, 2.0]), LAND[:, :1] @ SLOPES[1:]),
     "a line with a constant": (
-        torch.cat([LAND[:, :1], torch.full((40, 1), 0.1)], 1),
+        torch.cat([LAND[:, :1], torch.full((40, 1), 0.1, dtype=LAND.dtype)], 1),
         LAND[:, :1] @ SLOPES[1:],
     ),
     "a region of the globe": (GLOBE, AboutPlane.of(GLOBE).axes @ SLOPES),
@@ -162,6 +162,22 @@ def test_a_part_without_readings_stays_unknown():
     assert result.undetermined[40:].all()
     assert result.x[40:].isnan().all()
     assert (result.deviation()[40:] == math.inf).all()
+    nodes = torch.arange(40)
+    close(result.deviation()[:40], result.deviation_at(nodes), 1e-6)
+
+
+@pytest.mark.parametrize("n", [7, 39, 40, 60])
+def test_a_constant_coordinate_is_no_axis(n):
+    places = torch.cat([torch.rand(n, 2, dtype=F64), torch.full((n, 1), 0.1, dtype=F64)], 1)
+    assert AboutPlane.of(places).axes.shape == (n, 2)
+
+
+def test_a_batch_of_graphs_has_no_plane_in_common():
+    two = Graph.from_edge_index(
+        torch.tensor([[0, 1, 2, 3], [1, 0, 3, 2]]), batch=torch.tensor([0, 0, 1, 1])
+    )
+    with pytest.raises(ValueError, match=r"(?s)batch of 2 graphs.*one graph.*one by one"):
+        PlaneGLR(two, 1.0, axes=torch.rand(4, 1))
 
 
 def test_half_the_globe_has_three_axes_and_one_place_none():

@@ -388,6 +388,16 @@ def test_a_gradient_graph_of_another_dtype_keeps_its_slopes(on):
     assert_same(GGTV(moved.to(torch.float64))(x), GGTV(graph)(x), 1e-5)
 
 
+def test_places_far_from_the_origin_keep_their_slopes_in_float32():
+    points = cloud(40) + 5e6
+    topology = knn_graph(points, 6)
+    graph = GradientGraph(topology, torch.ones(topology.num_edges), PlaneFit(topology, points))
+    moved = graph.to(torch.float32)
+    assert torch.equal(moved.F.exists, graph.F.exists)
+    x = rand(40, 1)
+    assert_same(moved.F(x.float()).double(), graph.F(x), 1e-4)
+
+
 def test_a_layer_takes_the_graph_of_a_lattice_as_it_is():
     data, graph = LeastSquares(Identity(), rand(12, 2)), weighted(IMAGE)
     layer = GGTVUnroll(rho=1.0).double()

@@ -65,7 +65,7 @@ def test_a_stored_state_computes_what_it_did(path, dtype):
 @pytest.mark.parametrize("name", [name for name, case in MODULES.items() if not case.large])
 def test_the_output_depends_on_the_state(name):
     """A file would say nothing about numbers that its output does not read."""
-    tensors, metadata = read(FILES[-1].parent / f"{name}.safetensors")
+    tensors, metadata = read(DATA / f"state_{gsp_unroll.__version__}" / f"{name}.safetensors")
     module = MODULES[name].module()
     state = stored_state(tensors, metadata)
     if not any(True for _ in module.parameters()):
@@ -88,16 +88,7 @@ def test_every_registered_module_has_a_state_of_this_version():
 def ours():
     """Every module class that a user can make, by its name."""
     found = {}
-    for package in (
-        "clouds",
-        "features",
-        "learners",
-        "models",
-        "pyg",
-        "sensors",
-        "series",
-        "unroll",
-    ):
+    for package in PACKAGES:
         parent = importlib.import_module(f"gsp_unroll.{package}")
         for info in pkgutil.iter_modules(parent.__path__, parent.__name__ + "."):
             for name, value in vars(importlib.import_module(info.name)).items():

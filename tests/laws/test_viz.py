@@ -330,6 +330,11 @@ class TestClouds:
             at = torch.as_tensor(row[0].collections[0].get_offsets()).float()
             torch.testing.assert_close(at, small[:, :2])
 
+    def test_whole_numbers_are_values(self):
+        row = figure.Figure().subplots(1, 1, squeeze=False)[0]
+        draw_clouds(row, {"a": torch.rand(4, 2)}, {"a": torch.arange(4)})
+        assert row[0].get_title() == "a\n1.5"
+
     def test_unknown_values_are_left_out(self):
         row = figure.Figure().subplots(1, 2)
         empty = torch.zeros(0, 2)
