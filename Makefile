@@ -35,11 +35,12 @@ demo: $(VENV)/.demo
 # The cache of compiled kernels is kept apart from it, since it saves time on the next call.
 # OMP_NUM_THREADS: the processes are threads enough.
 # loadfile: the blocks of a page share their names, so one process runs them all.
+# --no-loadscope-reorder: not the files of most tests first, or the slow ones of few come last.
 test: lint
 	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE MPLBACKEND=Agg TMPDIR="$$scratch" \
 	TORCHINDUCTOR_CACHE_DIR="$(CURDIR)/.cache/inductor" \
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations=10 --cov --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=10 --cov --cov-report=term $(PYTEST_ARGS)
 
 accel: $(VENV)/.accel
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE MPLBACKEND=Agg \

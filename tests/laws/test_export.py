@@ -143,7 +143,9 @@ def test_outside_an_export_nothing_is_plain():
 def check_onnx(module, cases, **options):
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
-    model = torch.onnx.export(module, cases[0], dynamo=True, verbose=False, **options)
+    model = torch.onnx.export(
+        module, cases[0], dynamo=True, optimize=False, verbose=False, **options
+    )
     file = io.BytesIO()
     model.save(file)
     session = runtime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
