@@ -10,11 +10,23 @@ from gsp_unroll.graph import (
     path_graph,
     product_graph,
     space_time_graph,
+    to_edge_list,
 )
 
 
 def edges(*pairs):
     return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T
+
+
+def weights_of(graph):
+    """{edge: weight}; of an undirected graph with the smaller node first."""
+    listed = to_edge_list(graph)
+    e = listed.topology.edge_index
+    if not listed.topology.directed:
+        e = e.sort(0).values
+    found = dict(zip(map(tuple, e.T.tolist()), listed.weight.tolist(), strict=True))
+    assert len(found) == e.shape[1], "an edge is stored twice"
+    return found
 
 
 def cloud(num_points, dimension=2, seed=0):

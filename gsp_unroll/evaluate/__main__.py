@@ -82,12 +82,10 @@ def main(options: argparse.Namespace) -> None:
         needed(module)
     methods = {name: find_method(name, options.task) for name in options.methods}
     sigmas = list(dict.fromkeys(options.noise))
-    setting = options.task, options.seed, options.center
-    known = [] if options.force else read_interrupted(options.out, *setting)
-    results = compare(
-        options.photos, methods, options.task, sigmas, options.seed, known, options.center
-    )
-    print(write_report(results, options.out, *setting, known=known))
+    where, center = (options.out, options.task, options.seed), options.center
+    known = [] if options.force else read_interrupted(*where, center)
+    results = compare(options.photos, methods, options.task, sigmas, options.seed, known, center)
+    print(write_report(results, *where, known, center))
 
 
 if __name__ == "__main__":

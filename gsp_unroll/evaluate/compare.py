@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .._checks import check_positive_count, mistake
+from .._checks import mistake
 from ..photos import find_photos, read_photo
+from ..train.crops import central
 from ..train.tasks import TASKS
 from .methods import Method
 from .protocols import Score, mean_ssim, paper_psnr, score, standard_psnr
@@ -100,24 +101,6 @@ def observe(
     if sigma:
         y = y + noise(y.shape, sigma, name, seed)
     return y, truth.reshape(height, width, -1).numpy()
-
-
-def central(photo: np.ndarray, side: int | None) -> np.ndarray:
-    """The central `side` by `side` pixels of an image `(height, width, channels)`.
-
-    Args:
-        photo: the image.
-        side: in pixels; a side of the image that is no longer stays whole, and with None all does.
-
-    Raises:
-        ValueError: a side that is no positive whole number.
-    """
-    if side is None:
-        return photo
-    check_positive_count(side, "center")
-    height, width, _ = photo.shape
-    top, left = (max(n - side, 0) // 2 for n in (height, width))
-    return photo[top : top + side, left : left + side]
 
 
 def compare(

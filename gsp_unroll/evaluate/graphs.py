@@ -20,8 +20,8 @@ from ..metrics import psnr
 from ..models import ImageNetwork
 from ..models.pretrained import from_pretrained
 from ..photos import find_photos, read_photo
+from ..train.crops import central
 from ..train.tasks import TASKS, Task
-from .compare import central
 from .report import check_vacant
 
 FILES = VALUES, TABLE = "graphs.csv", "graphs.md"

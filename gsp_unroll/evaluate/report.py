@@ -56,8 +56,8 @@ def write_report(
     folder: Path,
     task: str,
     seed: int,
-    center: int | None = None,
     known: Sequence[Result] = (),
+    center: int | None = None,
 ) -> str:
     """Writes the tables, and returns the one in Markdown.
 
@@ -69,8 +69,8 @@ def write_report(
         folder: is made where there is none.
         task: of the comparison, for the caption.
         seed: of the noise, for the caption.
-        center: of the comparison, for the caption.
         known: results that are there already.
+        center: of the comparison, for the caption.
     """
     folder.mkdir(parents=True, exist_ok=True)
     every, part = list(known), _part(folder, task, seed, center)

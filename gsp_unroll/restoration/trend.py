@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -148,9 +149,12 @@ class DetrendedGradient(LinearOperator):
     def systems(self) -> Systems:
         return self.graph.topology.systems
 
+    def beta(self, x: Signal) -> Tensor:
+        r"""The slopes of the plane that is taken from `x`, $\hat\beta$, `(d, channels)`."""
+        return self.G @ (self.LU.mT @ x) * self.slopes
+
     def _apply(self, x: Signal) -> EdgeSignal:
-        beta = self.G @ (self.LU.mT @ x) * self.slopes
-        return self.graph.topology.gradient(x) - self.D @ beta
+        return self.graph.topology.gradient(x) - self.D @ self.beta(x)
 
     def _apply_adjoint(self, z: EdgeSignal) -> Signal:
         return self.graph.topology.divergence(z) - self.LU @ (
@@ -178,8 +182,7 @@ class DetrendedLaplacian(SelfAdjoint):
 
     def _apply(self, x: Signal) -> Signal:
         K = self.K
-        explained = K.LU @ (K.G @ (K.LU.mT @ x) * K.slopes)
-        return Laplacian(K.graph)(x) - explained
+        return Laplacian(K.graph)(x) - K.LU @ K.beta(x)
 
     def diagonal(self) -> Tensor:
         K = self.K
@@ -255,12 +258,12 @@ class PlaneGLR(QuadraticPrior, GraphPrior):
         """
         return replace(self, slopes=tells_plane(self.axes, known))
 
-    @property
+    @cached_property
     def K(self) -> DetrendedGradient:
         slopes = self.axes.new_ones(1) if self.slopes is None else self.slopes
         return DetrendedGradient(self.graph, self.axes, slopes)
 
-    @property
+    @cached_property
     def normal(self) -> LinearOperator:
         return DetrendedLaplacian(self.K)
 

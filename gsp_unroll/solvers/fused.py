@@ -117,9 +117,7 @@ def stepper(
     per_channel = any(v.ndim > 0 and v.shape[-1] != 1 for v in (rho_, lam))
     if per_channel and NORM[type(prior)] != "l1":
         return None
-    batch = torch.broadcast_shapes(
-        w.shape[:-1], *(v.shape[:-2] for v in (x, z, y, rho_, lam) if v.ndim > 2)
-    )
+    batch = torch.broadcast_shapes(w.shape[:-1], *(v.shape[:-2] for v in (x, z, y, rho_, lam)))
     channels = max(v.shape[-1] for v in (x, y, rho_, lam) if v.ndim > 0)
     # with a number for each channel, every channel is a plane of its own
     deal, collect = (_dealt, _collected) if per_channel else (_as_it_is, _as_it_is)

@@ -158,6 +158,24 @@ class Crops:
         return np.random.default_rng([self.seed, *purpose.encode(), number])
 
 
+def central(photo: np.ndarray, side: int | None) -> np.ndarray:
+    """The central `side` by `side` pixels of an image `(height, width, channels)`.
+
+    Args:
+        photo: the image.
+        side: in pixels; a side of the image that is no longer stays whole, and with None all does.
+
+    Raises:
+        ValueError: a side that is no positive whole number.
+    """
+    if side is None:
+        return photo
+    check_positive_count(side, "center")
+    height, width, _ = photo.shape
+    top, left = (max(n - side, 0) // 2 for n in (height, width))
+    return photo[top : top + side, left : left + side]
+
+
 def with_reduced(
     photos: Sequence[np.ndarray], factors: Sequence[float], size: int
 ) -> list[np.ndarray]:

@@ -26,7 +26,7 @@ from ..models import from_pretrained
 from ..models.named import NETWORKS, save_network
 from ..problems import DataTerm
 from .checkpoint import load_state, save_state
-from .crops import Crops, with_reduced
+from .crops import Crops, central, with_reduced
 from .log import append_to_log, cut_log, read_log
 from .plan import Loss, Plan
 from .stopping import alone_in, signals_noted
@@ -254,9 +254,7 @@ class Training:
         }
 
     def _validation_error(self, number: int) -> Tensor:
-        image = self.held_out[number]
-        top, left = (max(0, (n - VALIDATION_SIDE) // 2) for n in image.shape[:2])
-        part = image[top : top + VALIDATION_SIDE, left : left + VALIDATION_SIDE]
+        part = central(self.held_out[number], VALIDATION_SIDE)
         shape = (part.shape[0], part.shape[1])
         photo = torch.from_numpy(part.reshape(-1, 3).copy()).to(self.accelerator.device)
         truth = self.task.truth(photo.float() / 255)

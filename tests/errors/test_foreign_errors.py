@@ -1,6 +1,5 @@
 """Every mistake at the doors to SciPy, NetworkX and PyGSP is answered in three parts."""
 
-import re
 import sys
 
 import networkx as nx
@@ -11,6 +10,7 @@ from scipy import sparse
 
 from gsp_unroll import EdgeList, Graph, path_graph
 from tests.registries import edges
+from tests.three_parts import assert_three_parts
 
 HEADS = Graph(path_graph(3), torch.ones(2, 3))
 EMPTY = Graph(EdgeList(edges(), 0), torch.ones(0))
@@ -157,23 +157,13 @@ MISTAKES = {
 }
 
 
-def check(call, got, expected, advice):
-    with pytest.raises(ValueError, match=r"^Got ") as caught:
-        call()
-    parts = re.fullmatch(r"Got (.+?)\. Expected (.+?)\. ([A-Z].+\.)", str(caught.value))
-    assert parts is not None
-    assert re.search(got, parts[1])
-    assert re.search(expected, parts[2])
-    assert re.search(advice, parts[3])
-
-
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_answered_in_three_parts(name):
-    check(*MISTAKES[name])
+    assert_three_parts(*MISTAKES[name])
 
 
 @pytest.mark.parametrize("package", ["networkx", "pygsp"])
 def test_a_missing_package_is_named(monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     call = getattr(Graph(path_graph(3), torch.ones(3)), f"to_{package}")
-    check(call, f"without the package {package}", "installed", r"gsp_unroll\[graphs\]")
+    assert_three_parts(call, f"without the package {package}", "installed", r"gsp_unroll\[graphs\]")

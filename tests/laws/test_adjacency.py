@@ -22,12 +22,11 @@ from gsp_unroll.graph import (
     is_matrix,
     to_adjacency,
     to_edge_index,
-    to_edge_list,
     to_edge_weight,
     to_sparse_tensor,
 )
 from gsp_unroll.testing import dense_matrix
-from tests.registries import TOPOLOGIES, edges
+from tests.registries import TOPOLOGIES, edges, weights_of
 
 #: Said once a process by what PyG makes of an edge_index.
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")
@@ -45,15 +44,6 @@ LAYOUTS = {
 def graph(request):
     topology = request.param()
     return Graph(topology, torch.rand(topology.num_edges, dtype=torch.float64) + 0.1)
-
-
-def weights_of(graph):
-    """{edge: weight}; of an undirected graph with the smaller node first."""
-    listed = to_edge_list(graph)
-    e = listed.topology.edge_index
-    if not listed.topology.directed:
-        e = e.sort(0).values
-    return dict(zip(map(tuple, e.T.tolist()), listed.weight.tolist(), strict=True))
 
 
 def assert_same_graph(actual, expected):

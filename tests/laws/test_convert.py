@@ -23,7 +23,7 @@ from gsp_unroll.graph import (
     to_pyg,
 )
 from gsp_unroll.graph.convert import to_edge_list
-from tests.registries import TOPOLOGIES, cloud, edges
+from tests.registries import TOPOLOGIES, cloud, edges, weights_of
 
 BOTH_WAYS = edges((0, 1), (2, 1), (1, 0), (1, 2))
 
@@ -36,17 +36,6 @@ def graph(request):
 
 def is_sorted(batch):
     return batch is None or not (batch.diff() < 0).any()
-
-
-def weights_of(graph):
-    """{edge: weight}; of an undirected graph with the smaller node first."""
-    listed = to_edge_list(graph)
-    e = listed.topology.edge_index
-    if not listed.topology.directed:
-        e = e.sort(0).values
-    found = dict(zip(map(tuple, e.T.tolist()), listed.weight.tolist(), strict=True))
-    assert len(found) == e.shape[1], "an edge is stored twice"
-    return found
 
 
 def assert_same_graph(actual, expected):

@@ -11,7 +11,7 @@ import torch
 
 from gsp_unroll.evaluate import compare as compare_module
 from gsp_unroll.evaluate.__main__ import main, parse
-from gsp_unroll.evaluate.compare import Result, central, compare, noise, observe, summarize
+from gsp_unroll.evaluate.compare import Result, compare, noise, observe, summarize
 from gsp_unroll.evaluate.methods import (
     BASELINES,
     GRBG_FROM_RGGB,
@@ -33,6 +33,7 @@ from gsp_unroll.models import ImageNetwork, MosaicNetwork
 from gsp_unroll.models.named import save_network
 from gsp_unroll.models.published import PublishedNetwork
 from gsp_unroll.photos import read_photo
+from gsp_unroll.train.crops import central
 
 metrics = pytest.importorskip("skimage.metrics")
 Image = pytest.importorskip("PIL.Image")
@@ -391,7 +392,7 @@ def test_an_interrupted_evaluation_goes_on(photos, tmp_path):
     def evaluate(sigmas=(0.0, 10.0), seed=0):
         known = read_interrupted(out, "demosaic", seed)
         results = compare([photos], {"grey": restore}, "demosaic", sigmas, seed, known)
-        return len(known), write_report(results, out, "demosaic", seed, known=known)
+        return len(known), write_report(results, out, "demosaic", seed, known)
 
     with pytest.raises(KeyboardInterrupt):
         evaluate()

@@ -12,10 +12,10 @@ from scipy import sparse
 from torch_geometric.utils import from_networkx, from_scipy_sparse_matrix, to_scipy_sparse_matrix
 
 from gsp_unroll import EdgeList, Graph, Laplacian, path_graph
-from gsp_unroll.graph import to_adjacency, to_edge_list
+from gsp_unroll.graph import to_adjacency
 from gsp_unroll.graph.convert import columns_of
 from gsp_unroll.testing import dense_matrix
-from tests.registries import TOPOLOGIES, edges
+from tests.registries import TOPOLOGIES, edges, weights_of
 
 DTYPES = [torch.float32, torch.float64]
 FORMATS = ["bsr", "coo", "csc", "csr", "dia", "dok", "lil"]
@@ -25,17 +25,6 @@ FORMATS = ["bsr", "coo", "csc", "csr", "dia", "dok", "lil"]
 def graph(request):
     topology = request.param()
     return Graph(topology, torch.rand(topology.num_edges, dtype=torch.float64) + 0.1)
-
-
-def weights_of(graph):
-    """{edge: weight}; of an undirected graph with the smaller node first."""
-    listed = to_edge_list(graph)
-    e = listed.topology.edge_index
-    if not listed.topology.directed:
-        e = e.sort(0).values
-    found = dict(zip(map(tuple, e.T.tolist()), listed.weight.tolist(), strict=True))
-    assert len(found) == e.shape[1], "an edge is stored twice"
-    return found
 
 
 def assert_same_graph(actual, expected):
