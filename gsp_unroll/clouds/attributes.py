@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .._checks import check_positive_count, check_signal, mistake
 from .._typing import Mask, Signal
+from .distances import search_tree
 
 #: Points estimated at a time: about 100 MB.
 CHUNK = 4096
@@ -39,12 +40,10 @@ class Around:
     @classmethod
     def of(cls, xyz: Tensor, known: Mask, k: int) -> Around:
         """Of at most `k` neighbours, as many as there are."""
-        from scipy.spatial import cKDTree  # takes a third of a second to import
-
         host = xyz.detach().to("cpu", torch.float64).contiguous()
         there = known.cpu().nonzero().squeeze(-1)
         k = min(k, len(there) - 1)
-        found = cKDTree(host[there].numpy()).query(host.numpy(), np.arange(1, k + 2))[1]
+        found = search_tree(host[there]).query(host.numpy(), np.arange(1, k + 2))[1]
         near = there[torch.from_numpy(np.asarray(found, np.int64))]
         itself = near == torch.arange(len(host)).unsqueeze(-1)
         itself[:, -1] |= ~itself.any(-1)  # the farthest goes where none is the point itself

@@ -142,7 +142,7 @@ def surface_distance(x: Tensor, vertices: Tensor, faces: Tensor) -> Tensor:
 
 def _pairs_within(x: Tensor, centers: Tensor, reach: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """All pairs of a point and a centre within the point's `reach`, about `PAIRS` at a time."""
-    tree = _tree(centers)
+    tree = search_tree(centers)
     reach_of = np.nextafter(reach.numpy() * (1 + 1e-12), np.inf)  # rounding must lose none
     count = tree.query_ball_point(x.numpy(), reach_of, return_length=True)
     part = torch.from_numpy(np.cumsum(count) // PAIRS)
@@ -171,11 +171,12 @@ def _triangle_distance(x: Tensor, corners: Tensor) -> Tensor:
 
 def _nearest(x: Tensor, y: Tensor) -> Tensor:
     """The index of the point of `y` nearest to each of `x`."""
-    near = _tree(y).query(x.detach().to("cpu", torch.float64).numpy())[1]
+    near = search_tree(y).query(x.detach().to("cpu", torch.float64).numpy())[1]
     return torch.from_numpy(near).to(x.device)
 
 
-def _tree(points: Tensor) -> Any:
+def search_tree(points: Tensor) -> Any:
+    """SciPy's tree of the points, for the nearest of them."""
     from scipy.spatial import cKDTree  # takes a third of a second to import
 
     return cKDTree(points.detach().to("cpu", torch.float64).numpy())

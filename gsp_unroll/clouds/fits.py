@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .._checks import mistake
+from .distances import search_tree
 
 #: Points fitted at a time: about 100 MB.
 CHUNK = 2048
@@ -64,10 +65,8 @@ def fit_surfaces(
         tensor([0., 0., 1.])
     """
     _check(points, planes, quadrics)
-    from scipy.spatial import cKDTree  # takes a third of a second to import
-
     host = points.detach().to("cpu", torch.float64).contiguous()
-    tree, k = cKDTree(host.numpy()), max(planes + quadrics)
+    tree, k = search_tree(host), max(planes + quadrics)
     # in the order of the leaves, where points close together read the same branches
     order = torch.from_numpy(tree.indices.astype(np.int64))
     parts = []
