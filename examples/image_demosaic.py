@@ -238,7 +238,9 @@ def draw_learned_graph(network: ImageNetwork, photo: Tensor, path: Path) -> None
     figure = Figure(figsize=(5.5 * graph.weight.shape[0], 5.5), layout="constrained")
     for head, ax in enumerate(figure.subplots(1, graph.weight.shape[0], squeeze=False)[0]):
         one = Graph(graph.topology, graph.weight[head])
-        draw_graph(ax, one, background=patch).set_title(f"learned graph, head {head + 1}")
+        draw_graph(ax, one, background=(1 + patch) / 2, color="black").set_title(
+            f"learned graph, head {head + 1}"
+        )
     figure.savefig(path, dpi=150)
 
 
