@@ -185,12 +185,18 @@ def demosaicnet(shift: tuple[int, int] = GRBG_FROM_RGGB) -> Method:
     return restore
 
 
+#: How many times the noise of the mosaic BM3D is told. After Menon the noise is not white, and
+#: told its own strength BM3D takes too little away. The best of 1.25, 1.5, 1.75 and 2 at each of
+#: sigma 10, 20, 30 and 50, by both protocols, on 12 of the photographs held out from training.
+BM3D_TOLD = 1.75
+
+
 def _menon_bm3d() -> Method:
     menon, bm3d = _colour_demosaicing("Menon2007"), needed("bm3d").bm3d_rgb
 
     def restore(y: np.ndarray, sigma: float) -> np.ndarray:
         x = menon(y, sigma)
-        return np.asarray(bm3d(x, sigma)) if sigma else x
+        return np.asarray(bm3d(x, BM3D_TOLD * sigma)) if sigma else x
 
     return restore
 
