@@ -268,6 +268,15 @@ def to_pygsp(graph: Graph, coords: ArrayLike | None = None) -> graphs.Graph:
 
     Raises:
         ValueError: weights with batch axes, no nodes; PyGSP is not installed.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Graph, path_graph
+        >>> graph = Graph(path_graph(3), torch.tensor([1.0, 2.0, 0.0]))
+        >>> graph.to_pygsp().W.toarray()
+        array([[0., 1., 0.],
+               [1., 0., 2.],
+               [0., 2., 0.]]...)
     """
     try:
         from pygsp import graphs
