@@ -150,7 +150,7 @@ def mixture(E: Tensor, y: Signal) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Inpainting:
-    r"""What `inpaint_attributes` returns.
+    """What `inpaint_attributes` returns.
 
     Args:
         y: the attributes, those that were given as they were.
@@ -161,6 +161,16 @@ class Inpainting:
     Shapes:
         - **y:** `(nodes, channels)`
         - **parts:** `(kinds,)`
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.clouds import inpaint_attributes
+        >>> ball = torch.nn.functional.normalize(torch.randn(500, 3), dim=-1)
+        >>> color = ball.clone()
+        >>> color[::2] = torch.nan
+        >>> filled = inpaint_attributes(ball, color)
+        >>> filled.y.shape, round(float(filled.parts.sum()), 3), filled.error < 0.1
+        (torch.Size([500, 3]), 1.0, True)
     """
 
     y: Signal

@@ -32,7 +32,7 @@ PRECISE = 1e-8
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Restoration:
-    r"""What `restore` returns.
+    """What `restore` returns.
 
     Args:
         choice: prior and weight that were chosen, and their error.
@@ -40,9 +40,13 @@ class Restoration:
         certificate: of the solver: status, residuals, duality gap. Its signal is in units of the
             spread, as `problem` is.
         readings: what was read, its units, and the graph.
-        signal: the estimate, `(nodes, channels)`.
+        signal: the estimate.
         form: the way back to the kind of object that came in.
-        position: where to draw the nodes, `(nodes, 2)`; None if nobody said.
+        position: where to draw the nodes; None if nobody said.
+
+    Shapes:
+        - **signal:** `(nodes, channels)`
+        - **position:** `(nodes, 2)`
 
     Example:
         >>> import torch

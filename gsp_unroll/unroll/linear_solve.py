@@ -45,9 +45,8 @@ class LearnedSolve(nn.Module, ABC):
         >>> from gsp_unroll.unroll import LearnedSolve
         >>> class Richardson(LearnedSolve):
         ...     def coefficients(self):
-        ...         return [torch.tensor(0.5)] * self.cg_steps, [torch.tensor(0.0)] * (
-        ...             self.cg_steps - 1
-        ...         )
+        ...         alpha, beta = torch.tensor(0.5), torch.tensor(0.0)
+        ...         return [alpha] * self.cg_steps, [beta] * (self.cg_steps - 1)
         ...
         ...     def scaling(self, A):
         ...         return None

@@ -27,11 +27,23 @@ class SpectralResponse:
     r"""What a layer makes of each eigenvector of $L$, from low frequencies to high.
 
     Args:
-        eigenvalue: $\lambda_k$ of $L$, ascending, `(nodes,)`.
-        realised: $h(\lambda_k)=u_k^\top\,\mathrm{layer}(u_k)$, `(nodes,)`.
-        ideal: $1/(1+\mu\lambda_k)$, the converged solve, `(nodes,)`.
-        leak: $\|\mathrm{layer}(u_k)-h(\lambda_k)u_k\|$, `(nodes,)`: what comes out at other
-            frequencies. It is not zero where a solve is scaled by degrees that differ.
+        eigenvalue: $\lambda_k$ of $L$, ascending.
+        realised: $h(\lambda_k)=u_k^\top\,\mathrm{layer}(u_k)$.
+        ideal: $1/(1+\mu\lambda_k)$, the converged solve.
+        leak: $\|\mathrm{layer}(u_k)-h(\lambda_k)u_k\|$: what comes out at other frequencies. It is
+            not zero where a solve is scaled by degrees that differ.
+
+    Shapes:
+        - **eigenvalue, realised, ideal, leak:** `(nodes,)`
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import GLRUnroll, Graph, path_graph
+        >>> from gsp_unroll.viz import spectral_response
+        >>> graph = Graph(path_graph(2), torch.tensor([1.0, 0.0]))
+        >>> response = spectral_response(GLRUnroll(cg_steps=30, mu=1.0), graph)
+        >>> [round(v, 3) for v in response.eigenvalue.tolist()]
+        [0.0, 2.0]
     """
 
     eigenvalue: Tensor
