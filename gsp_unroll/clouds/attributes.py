@@ -206,7 +206,8 @@ def inpaint_attributes(xyz: Tensor, y: Signal, neighbors: int = 16) -> Inpaintin
 
     Raises:
         ValueError: coordinates of another shape or not finite; attributes for another number of
-            points, infinite, or with NaN in some channels of a point only; no attribute at all.
+            points, infinite, or with NaN in some channels of a point only; no attribute at all;
+            16-bit numbers.
 
     Source:
         Ordinary kriging, Matheron 1963. A covariance that sees values is the bilateral filter's
@@ -254,6 +255,13 @@ def _checked(xyz: Tensor, y: Signal) -> Mask:
             "Drop unknown points with PointCloud.known().",
         )
     check_signal(y, len(xyz), "attributes")
+    for name, values in (("coordinates", xyz), ("attributes", y)):
+        if values.dtype not in (torch.float32, torch.float64):
+            raise mistake(
+                f"{name} of dtype {values.dtype}",
+                "float32 or float64, which linear systems are solved in",
+                "Convert them with .float().",
+            )
     gap = y.isnan()
     some = gap.any(-1) != gap.all(-1)
     if y.ndim != 2 or bool(y.isinf().any()) or bool(some.any()):

@@ -146,11 +146,8 @@ def draw_map(
             f"({graph.num_nodes},)",
             "Give the place of every node of the graph.",
         )
-    lat, lon = latitude.detach().cpu(), longitude.detach().cpu()
-    turn = torch.deg2rad(lon)
-    middle = torch.rad2deg(torch.atan2(turn.sin().sum(), turn.cos().sum()))
-    lon = middle + _short_way(lon - middle)
-    at = torch.stack([lon, lat], -1)
+    at = position_on_map(latitude, longitude)
+    lon, lat = at.unbind(-1)
     tail, head = _ends(graph)
     way = torch.stack([_short_way(lon[head] - lon[tail]), lat[head] - lat[tail]], -1)
     segments = torch.stack([at[tail], at[tail] + way], 1)
@@ -171,6 +168,14 @@ def draw_map(
     ax.set_xlabel("longitude")
     ax.set_ylabel("latitude")
     return ax
+
+
+def position_on_map(latitude: Tensor, longitude: Tensor) -> Tensor:
+    """Where `draw_map` draws places: `(nodes, 2)`, longitudes without a jump, then latitudes."""
+    lat, lon = latitude.detach().cpu(), longitude.detach().cpu()
+    turn = torch.deg2rad(lon)
+    middle = torch.rad2deg(torch.atan2(turn.sin().sum(), turn.cos().sum()))
+    return torch.stack([middle + _short_way(lon - middle), lat], -1)
 
 
 def _pixels(graph: Graph) -> Tensor:

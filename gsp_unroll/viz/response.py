@@ -80,11 +80,18 @@ def spectral_response(layer: QuadraticUnroll, graph: Graph) -> SpectralResponse:
         >>> bool((response.realised - response.ideal).abs().max() < 1e-3)
         True
     """
-    if not isinstance(layer, QuadraticUnroll) or layer.log_mu is None or layer.heads is not None:
+    if not isinstance(layer, QuadraticUnroll) or layer.log_mu is None:
         raise mistake(
             f"{type(layer).__name__}({layer.extra_repr()})",
             "a quadratic layer with mu and without heads",
-            "Build GLRUnroll(mu=...), or load the state of one head into it.",
+            "Build GLRUnroll(mu=...).",
+        )
+    if layer.heads is not None:
+        raise mistake(
+            f"a {type(layer).__name__} with heads={layer.heads}",
+            "a quadratic layer with mu and without heads: each head has a response of its own",
+            "Make one for head h, single = GLRUnroll(cg_steps, mu=1.0), and load its numbers with "
+            "single.load_state_dict({k: v[..., h] for k, v in layer.state_dict().items()}).",
         )
     check_single(graph)
     n = graph.num_nodes
