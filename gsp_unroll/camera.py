@@ -25,13 +25,16 @@ QUARTER_TURNS = {3: 2, 5: 1, 6: 3}
 
 @dataclass(frozen=True, eq=False)
 class RawFrame:
-    r"""A frame behind a Bayer array, proportional to light: 0 is black, 1 is where a pixel is full.
+    """A frame behind a Bayer array, proportional to light: 0 is black, 1 is where a pixel is full.
 
     Args:
-        mosaic: `(height, width)`.
+        mosaic: what each pixel saw.
         pattern: colours of the top left 2x2 pixels, row by row.
         white: gain of red, green and blue under which a white object is grey.
         quarter_turns: counterclockwise, after which what was above is above.
+
+    Shapes:
+        - **mosaic:** `(height, width)`
 
     Raises:
         ValueError: an unknown pattern.
@@ -96,7 +99,7 @@ class RawFrame:
 
 
 def read_raw(path: str | Path) -> RawFrame:
-    """The frame in a camera file (DNG and what else LibRaw knows).
+    r"""The frame in a camera file (DNG and what else LibRaw knows).
 
     Black and white levels, the phase of the filter array, the camera's white balance and how the
     camera was held are those of the file.
@@ -107,6 +110,24 @@ def read_raw(path: str | Path) -> RawFrame:
     Raises:
         FileNotFoundError: no such file.
         ValueError: a file that is no camera file, or whose filter is not a Bayer array.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> import tifffile
+        >>> from gsp_unroll.camera import read_raw
+        >>> tags = [  # the least that makes a DNG file: version, filter array, white level
+        ...     (50706, "B", 4, b"\x01\x04\x00\x00", True),
+        ...     (33421, "H", 2, (2, 2), True),
+        ...     (33422, "B", 4, b"\x01\x00\x02\x01", True),
+        ...     (50717, "H", 1, 1000, True),
+        ... ]
+        >>> path, values = Path(tempfile.mkdtemp()) / "frame.dng", np.full((48, 64), 250, np.uint16)
+        >>> tifffile.imwrite(path, values, photometric=32803, extratags=tags, metadata=None)
+        >>> frame = read_raw(path)
+        >>> frame.pattern, frame.mosaic.shape, float(frame.mosaic.max())
+        ('GRBG', (48, 64), 0.25)
     """
     import rawpy
 
@@ -148,6 +169,13 @@ def read_raw_size(path: str | Path) -> tuple[int, int]:
     Raises:
         FileNotFoundError: no such file.
         ValueError: a file that is no camera file.
+
+    Example:
+        >>> from gsp_unroll.camera import read_raw_size
+        >>> read_raw_size("holiday.dng")
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: holiday.dng: no such file. A camera file is needed. Correct the name.
     """
     with _opened(path) as raw:
         return raw.sizes.raw_height, raw.sizes.raw_width

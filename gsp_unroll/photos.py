@@ -29,6 +29,11 @@ class PhotoHeader:
         height: in pixels.
         width: in pixels.
         bits: of a value.
+
+    Example:
+        >>> from gsp_unroll.photos import PhotoHeader
+        >>> PhotoHeader(height=512, width=768, bits=8)
+        PhotoHeader(height=512, width=768, bits=8)
     """
 
     height: int
@@ -45,6 +50,16 @@ def find_photos(folder: str | Path, suffixes: Collection[str] = frozenset(SUFFIX
 
     Raises:
         FileNotFoundError: no such folder, or no image in it.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from gsp_unroll.photos import find_photos
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name in ("b.png", "a.JPG", "notes.txt"):
+        ...     (folder / name).touch()
+        >>> [path.name for path in find_photos(folder)]
+        ['a.JPG', 'b.png']
     """
     folder = Path(folder)
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
@@ -68,6 +83,16 @@ def read_header(path: str | Path) -> PhotoHeader:
     Raises:
         FileNotFoundError: no such file.
         ValueError: a file that is no image.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from gsp_unroll.photos import read_header, write_photo
+        >>> path = Path(tempfile.mkdtemp()) / "grey.png"
+        >>> write_photo(path, np.full((4, 6, 3), 0.5), bits=16)
+        >>> read_header(path)
+        PhotoHeader(height=4, width=6, bits=16)
     """
     path = Path(path)
     with _readable(path):
@@ -104,14 +129,31 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def read_photo(path: str | Path) -> np.ndarray:
-    """A photograph as `(height, width, 3)` of float32 in [0, 1].
+    """A photograph as colours of float32 in [0, 1].
 
     Grey ones get three equal colours, transparency is dropped. Of PNG and TIFF files with 16 bits
     all bits are used. A photograph that a camera has turned stands upright.
 
+    Args:
+        path: the file.
+
+    Shapes:
+        - **returns:** `(height, width, 3)`
+
     Raises:
         FileNotFoundError: no such file.
         ValueError: a file that is no image, or an image of another kind of numbers.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from gsp_unroll.photos import read_photo, write_photo
+        >>> path = Path(tempfile.mkdtemp()) / "white.png"
+        >>> write_photo(path, np.ones((4, 6, 3)))
+        >>> photo = read_photo(path)
+        >>> photo.shape, photo.dtype, float(photo.min())
+        ((4, 6, 3), dtype('float32'), 1.0)
     """
     path = Path(path)
     with _readable(path):
@@ -180,13 +222,25 @@ def write_photo(
 
     Args:
         path: PNG or TIFF; for 8 bits any format that Pillow writes.
-        image: `(height, width, 3)`; values are clipped to [0, 1] and rounded.
+        image: values are clipped to [0, 1] and rounded.
         bits: of a value.
         overwrite: whether a file of that name is replaced.
+
+    Shapes:
+        - **image:** `(height, width, 3)`
 
     Raises:
         ValueError: 16 bits in a format without them; values that are not finite.
         FileExistsError: a file of that name, which is kept unless `overwrite` is given.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from gsp_unroll.photos import write_photo
+        >>> path = Path(tempfile.mkdtemp()) / "grey.png"
+        >>> write_photo(path, np.full((4, 6, 3), 0.5))
+        >>> write_photo(path, np.ones((4, 6, 3)), overwrite=True)
     """
     from PIL import Image
 

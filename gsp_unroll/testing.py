@@ -51,7 +51,17 @@ ROUNDINGS = 1000
 
 
 class LawBroken(AssertionError):
-    """A law does not hold. The message says which one, and by how much."""
+    """A law does not hold. The message says which one, and by how much.
+
+    Example:
+        >>> from gsp_unroll import MatrixFree
+        >>> from gsp_unroll.testing import LawBroken, check_adjoint
+        >>> try:
+        ...     check_adjoint(MatrixFree(lambda x: x, lambda y: 2 * y), (2, 1))
+        ... except LawBroken:
+        ...     print("twice the identity is not the adjoint of the identity")
+        twice the identity is not the adjoint of the identity
+    """
 
 
 # ---- operators ------------------------------------------------------------------------------
@@ -66,6 +76,10 @@ def check_adjoint(A: LinearOperator, x: Tensor | Sequence[int], y: Tensor | None
         A: the operator.
         x: an input, or the shape `(*batch, nodes, channels)` of three to draw.
         y: an output; drawn if absent.
+
+    Shapes:
+        - **x:** `(*batch, nodes, channels)`
+        - **y:** as `A @ x`
 
     Raises:
         LawBroken: the two inner products differ, or `A' y` has no input's shape.
@@ -97,6 +111,9 @@ def check_gram(A: LinearOperator, x: Tensor | Sequence[int]) -> None:
     Args:
         A: the operator.
         x: an input, or the shape `(*batch, nodes, channels)` of one to draw.
+
+    Shapes:
+        - **x:** `(*batch, nodes, channels)`
 
     Raises:
         LawBroken: the two sides differ.
@@ -198,7 +215,7 @@ def check_majorizer(
 def dense_matrix(
     A: LinearOperator, num_nodes: int, channels: int = 1, dtype: torch.dtype = torch.float64
 ) -> Tensor:
-    r"""The matrix of an operator, column by column: $A_{:k}=Ae_k$.
+    """The matrix of an operator, column by column: $A_{:k}=Ae_k$.
 
     Rows and columns run over nodes and, faster, over channels.
 
@@ -207,6 +224,9 @@ def dense_matrix(
         num_nodes: nodes of its input.
         channels: channels of its input.
         dtype: type of the signals.
+
+    Shapes:
+        - **returns:** `(rows, columns)`, or `(*batch, rows, columns)`
 
     Returns:
         `(rows, columns)`, or one matrix for each part of an operator with batch axes.
@@ -275,12 +295,16 @@ def check_prox(
 
     Args:
         prior: the prior.
-        z: an analysis, `(edges, channels)`.
+        z: an analysis.
         step: $s$, above 0.
         metric: $W$ as numbers that broadcast against `z`; by default that of the prior.
 
+    Shapes:
+        - **z:** `(edges, channels)`, or as the `K` of the prior makes it
+
     Raises:
         LawBroken: a direction along which the objective falls.
+        ValueError: a step that is not above 0.
 
     Example:
         >>> import torch
@@ -322,6 +346,9 @@ def check_metric(prior: Prior, x: Tensor | Sequence[int]) -> None:
     Args:
         prior: the prior.
         x: a signal, or the shape `(*batch, nodes, channels)` of one to draw.
+
+    Shapes:
+        - **x:** `(*batch, nodes, channels)`
 
     Raises:
         LawBroken: the two sides differ.
@@ -465,7 +492,7 @@ class _BothEnds:
 
 
 def check_learner(learner: GraphLearner, features: Signal, topology: Topology) -> None:
-    r"""A learned graph is a graph, and depends on nothing but the features at its edges.
+    """A learned graph is a graph, and depends on nothing but the features at its edges.
 
     Weights are non-negative, finite, one per edge, and zero on padded slots; the numbers of nodes
     and edges, the orientation of an undirected edge and its storage do not matter; a batch gives
@@ -476,6 +503,9 @@ def check_learner(learner: GraphLearner, features: Signal, topology: Topology) -
         features: features it accepts on this topology, not all alike; no batch axis (with heads,
             the head axis only).
         topology: a structure with at least one edge.
+
+    Shapes:
+        - **features:** `(nodes, D)` or `(heads, nodes, D)`
 
     Raises:
         LawBroken: the first law that does not hold.

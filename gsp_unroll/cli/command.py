@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 
@@ -55,10 +56,11 @@ def _info(arguments: list[str]) -> int:
     from .info import info
 
     try:
-        print(info(options.network))
+        text = info(options.network)
     except (ValueError, OSError) as error:
         say(error, debug=options.debug)
         return WRONG_USE
+    print(text)
     return DONE
 
 
@@ -90,7 +92,15 @@ def main(arguments: list[str] | None = None) -> int:
         gsp-unroll ...
         0
     """
-    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        status = _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()  # here, where a reader that has left can be answered
+        return status
+    except BrokenPipeError:
+        return _reader_left()
+
+
+def _run(given: list[str]) -> int:
     try:
         options = _parser().parse_args(given)
         run, _ = COMMANDS[options.command]
@@ -104,9 +114,18 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        raise
     except Exception as error:
         say(error, debug="--debug" in given)
         return FAILED
+
+
+def _reader_left() -> int:
+    """The end of a command whose output nobody reads on, such as that before `| head -1`."""
+    # what is left in the buffer goes nowhere, or Python would complain when it exits
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -150,7 +150,7 @@ def mixture(E: Tensor, y: Signal) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Inpainting:
-    r"""What `inpaint_attributes` returns.
+    """What `inpaint_attributes` returns.
 
     Args:
         y: the attributes, those that were given as they were.
@@ -161,6 +161,16 @@ class Inpainting:
     Shapes:
         - **y:** `(nodes, channels)`
         - **parts:** `(kinds,)`
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.clouds import inpaint_attributes
+        >>> ball = torch.nn.functional.normalize(torch.randn(500, 3), dim=-1)
+        >>> color = ball.clone()
+        >>> color[::2] = torch.nan
+        >>> filled = inpaint_attributes(ball, color)
+        >>> filled.y.shape, round(float(filled.parts.sum()), 3), filled.error < 0.1
+        (torch.Size([500, 3]), 1.0, True)
     """
 
     y: Signal
@@ -196,7 +206,8 @@ def inpaint_attributes(xyz: Tensor, y: Signal, neighbors: int = 16) -> Inpaintin
 
     Raises:
         ValueError: coordinates of another shape or not finite; attributes for another number of
-            points, infinite, or with NaN in some channels of a point only; no attribute at all.
+            points, infinite, or with NaN in some channels of a point only; no attribute at all;
+            16-bit numbers.
 
     Source:
         Ordinary kriging, Matheron 1963. A covariance that sees values is the bilateral filter's
@@ -244,6 +255,13 @@ def _checked(xyz: Tensor, y: Signal) -> Mask:
             "Drop unknown points with PointCloud.known().",
         )
     check_signal(y, len(xyz), "attributes")
+    for name, values in (("coordinates", xyz), ("attributes", y)):
+        if values.dtype not in (torch.float32, torch.float64):
+            raise mistake(
+                f"{name} of dtype {values.dtype}",
+                "float32 or float64, which linear systems are solved in",
+                "Convert them with .float().",
+            )
     gap = y.isnan()
     some = gap.any(-1) != gap.all(-1)
     if y.ndim != 2 or bool(y.isinf().any()) or bool(some.any()):

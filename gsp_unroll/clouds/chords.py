@@ -32,7 +32,17 @@ class ChordHeight(LinearOperator):
         - **K @ x:** `(*batch, nodes, 3)` to `(*batch, edges, 1)`
 
     Raises:
-        ValueError: normals of another shape.
+        ValueError: normals of another shape; on call, points of another dtype or device than the
+            normals, or on other nodes.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import EdgeList
+        >>> from gsp_unroll.clouds import ChordHeight
+        >>> chord = EdgeList(torch.tensor([[0], [1]]), num_nodes=2)
+        >>> up = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+        >>> ChordHeight(chord, up) @ torch.tensor([[0.0, 0.0, 0.0], [3.0, 0.0, 0.5]])
+        tensor([[0.5000]])
     """
 
     topology: Topology

@@ -32,6 +32,9 @@ def read_cloud(path: str | Path) -> PointCloud:
     a file gives as NaN stay so: see `PointCloud.known`. Whole files are read: memory is a few times
     the size of the file.
 
+    Args:
+        path: the file; what its name ends in tells the kind.
+
     Raises:
         FileNotFoundError: no such file.
         ValueError: another kind of file, one that is cut short or holds something else, or one

@@ -23,13 +23,27 @@ class SurfaceFits:
     they vary least. A quadric is the height over that plane, $a+b^\top u+\tfrac12u^\top Cu$, fitted
     by least squares. The sizes of planes come first, then those of quadrics.
 
+    Args:
+        move: from each point to the surface, along the normal of the plane, in units of the points.
+        normal: unit normal of the plane, either way round.
+        residual: root mean square of what the surface leaves, in units of the points.
+        spread: least and middle variance over the largest, 0 to 1.
+        curvature: eigenvalues of $C$, ascending, one over units of the points.
+        radius: distance to the farthest point of each plane.
+
     Shapes:
-        - **move:** `(nodes, fits, 3)`, from the point to the surface, along the plane's normal
-        - **normal:** `(nodes, fits, 3)`, either way round
-        - **residual:** `(nodes, fits)`, root mean square of what the surface leaves
-        - **spread:** `(nodes, planes, 2)`, least and middle variance over the largest
-        - **curvature:** `(nodes, quadrics, 2)`, the eigenvalues of $C$, ascending
-        - **radius:** `(nodes, planes)`, distance to the farthest point of each plane
+        - **move, normal:** `(nodes, fits, 3)`
+        - **residual:** `(nodes, fits)`
+        - **spread:** `(nodes, planes, 2)`
+        - **curvature:** `(nodes, quadrics, 2)`
+        - **radius:** `(nodes, planes)`
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.clouds import fit_surfaces
+        >>> fits = fit_surfaces(torch.rand(50, 3), planes=(8, 16), quadrics=(20,))
+        >>> fits.move.shape, fits.spread.shape, fits.curvature.shape
+        (torch.Size([50, 3, 3]), torch.Size([50, 2, 2]), torch.Size([50, 1, 2]))
     """
 
     move: Tensor

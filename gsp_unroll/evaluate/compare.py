@@ -30,6 +30,12 @@ class Result:
         method: name.
         score: how near it came, and which photograph.
         seconds: time it took.
+
+    Example:
+        >>> from gsp_unroll.evaluate.compare import Result
+        >>> from gsp_unroll.evaluate.protocols import Score
+        >>> Result("kodak", 10.0, "menon2007", Score("1.png", 1e-4, 40.0, 0.99), 0.3).score.psnr
+        40.0
     """
 
     set: str
@@ -51,6 +57,11 @@ class Row:
         paper_psnr: see `paper_psnr`, in dB.
         paper_ssim: see `mean_ssim`.
         standard_psnr: see `standard_psnr`, in dB.
+
+    Example:
+        >>> from gsp_unroll.evaluate.compare import Row
+        >>> Row("kodak", 24, 0.0, "menon2007", 38.5, 0.98, 39.2).standard_psnr
+        39.2
     """
 
     set: str
@@ -73,6 +84,15 @@ def noise(shape: tuple[int, ...], sigma: float, photo: str, seed: int = 0) -> np
         sigma: standard deviation on the scale from 0 to 255.
         photo: name.
         seed: at least 0.
+
+    Shapes:
+        - **returns:** `shape`, of float32
+
+    Example:
+        >>> from gsp_unroll.evaluate.compare import noise
+        >>> once, again = (noise((2, 3, 1), 10.0, "1.png") for _ in range(2))
+        >>> bool((once == again).all()), bool((once == noise((2, 3, 1), 10.0, "2.png")).any())
+        (True, False)
     """
     random = np.random.default_rng([seed, *photo.encode(), 0, *repr(float(sigma)).encode()])
     return np.asarray(sigma / 255 * random.standard_normal(shape), dtype=np.float32)
@@ -84,15 +104,24 @@ def observe(
     """What a method is given of a photograph, and what it should make of it.
 
     Args:
-        photo: colours in [0, 1], `(height, width, 3)`.
+        photo: colours in [0, 1].
         task: "demosaic" or "interpolate".
         sigma: standard deviation of the noise on the scale from 0 to 255; nothing is clipped.
         name: of the photograph, for the noise.
         seed: of the noise.
 
     Shapes:
-        - **output:** the observation, `(height, width, 1)`, where what stands at pixels that are
+        - **photo:** `(height, width, 3)`
+        - **returns:** the observation, `(height, width, 1)`, where what stands at pixels that are
           not observed means nothing; and the truth, `(height, width, channels)`
+
+    Example:
+        >>> import numpy as np
+        >>> from gsp_unroll.evaluate.compare import observe
+        >>> photo = np.random.default_rng(0).random((4, 6, 3), np.float32)
+        >>> y, truth = observe(photo, "demosaic")
+        >>> y.shape, truth.shape, bool(y[0, 0, 0] == photo[0, 0, 0])  # red at the top left
+        ((4, 6, 1), (4, 6, 3), True)
     """
     height, width, _ = photo.shape
     colors = torch.from_numpy(photo.reshape(-1, 3))
@@ -123,6 +152,25 @@ def compare(
         known: results that need not be computed again, and are not repeated.
         center: side in pixels of the central part that is taken of each photograph, where the
             photograph is larger; None for the whole of it.
+
+    Raises:
+        ValueError: one folder twice; a photograph too small for the scores, or a method that
+            returns another shape, see `score`.
+        FileNotFoundError: a folder without photographs.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from gsp_unroll.evaluate.compare import compare
+        >>> from gsp_unroll.evaluate.methods import find_method
+        >>> from gsp_unroll.photos import write_photo
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_photo(folder / "grey.png", np.full((32, 32, 3), 0.5))
+        >>> methods = {"bilinear": find_method("bilinear", "interpolate")}
+        >>> results = compare([folder], methods, "interpolate", sigmas=(0.0, 10.0))
+        >>> [(r.score.photo, r.sigma) for r in results]
+        [('grey.png', 0.0), ('grey.png', 10.0)]
     """
     done = {(r.set, r.score.photo, r.sigma, r.method) for r in known}
     sets = {_name(folder, folders): (folder, find_photos(folder)) for folder in folders}
@@ -163,7 +211,19 @@ def _name(folder: Path, folders: Sequence[Path]) -> str:
 
 
 def summarize(results: Sequence[Result]) -> list[Row]:
-    """One row for each set, noise level and method, in the order of their first results."""
+    """One row for each set, noise level and method, in the order of their first results.
+
+    Args:
+        results: of `compare`.
+
+    Example:
+        >>> from gsp_unroll.evaluate.compare import Result, summarize
+        >>> from gsp_unroll.evaluate.protocols import Score
+        >>> scores = Score("1.png", 1e-4, 40.0, 0.99), Score("2.png", 1e-3, 30.0, 0.97)
+        >>> rows = summarize([Result("kodak", 0.0, "mine", score, 0.1) for score in scores])
+        >>> rows[0].photos, rows[0].standard_psnr, round(rows[0].paper_psnr, 2)
+        (2, 35.0, 32.6)
+    """
     sets = dict.fromkeys(r.set for r in results)
     sigmas = dict.fromkeys(r.sigma for r in results)
     methods = dict.fromkeys(r.method for r in results)

@@ -42,6 +42,11 @@ class Look:
         connectivity: see `connectivity`.
 
     The last three are means over the graphs of the first stage.
+
+    Example:
+        >>> from gsp_unroll.evaluate.graphs import Look
+        >>> Look("mosaic", "1.png", 40.0, 5.0, 12.0, 0.1, 0.02).gain
+        5.0
     """
 
     network: str
@@ -62,7 +67,20 @@ def look(name: str, network: ImageNetwork, task: Task, photo: str, image: np.nda
         network: what restores.
         task: what is observed.
         photo: name of the image.
-        image: colours in [0, 1], `(height, width, 3)`.
+        image: colours in [0, 1].
+
+    Shapes:
+        - **image:** `(height, width, 3)`; the spectrum of a large one takes long
+
+    Example:
+        >>> import numpy as np
+        >>> from gsp_unroll import from_pretrained
+        >>> from gsp_unroll.evaluate.graphs import look
+        >>> from gsp_unroll.train.tasks import TASKS
+        >>> image = np.random.default_rng(0).random((8, 8, 3), np.float32)
+        >>> seen = look("small", from_pretrained("small"), TASKS["demosaic"], "noise", image)
+        >>> 1 <= seen.neighbors <= 24
+        True
     """
     shape = (image.shape[0], image.shape[1])
     truth = task.truth(torch.from_numpy(image).reshape(-1, 3))
@@ -96,7 +114,17 @@ def looks(
 
 def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
     """Spearman's: 1 where the larger `a` always has the larger `b`, -1 where the smaller. NaN for
-    fewer than 3 pairs, or where all of one are equal."""
+    fewer than 3 pairs, or where all of one are equal.
+
+    Args:
+        a: one number for each thing.
+        b: another number for each, as many.
+
+    Example:
+        >>> from gsp_unroll.evaluate.graphs import rank_correlation
+        >>> round(rank_correlation([1.0, 2.0, 3.0], [10.0, 30.0, 90.0]), 6)
+        1.0
+    """
     from scipy.stats import rankdata
 
     ranks = np.stack([rankdata(a), rankdata(b)])
@@ -107,7 +135,17 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
 
 def graphs_table(every: Sequence[Look]) -> str:
     """For each network the means, and the rank correlations of PSNR and gain with each measure of
-    its graphs over the photographs; in the last line the same over the means of the networks."""
+    its graphs over the photographs; in the last line the same over the means of the networks.
+
+    Args:
+        every: of `look`, for several networks and photographs.
+
+    Example:
+        >>> from gsp_unroll.evaluate.graphs import Look, graphs_table
+        >>> every = [Look("a", f"{i}.png", 30.0 + i, 1.0 * i, 8.0 - i, 0.1, 0.1) for i in range(4)]
+        >>> print(graphs_table(every).splitlines()[2])
+        | a | 31.50 | 1.50 | 6.5 | 0.1 | 0.1 | -1.00 | +nan | +nan | -1.00 | +nan | +nan |
+    """
     rows, means = [], []
     for name in dict.fromkeys(one.network for one in every):
         own = [one for one in every if one.network == name]

@@ -56,6 +56,15 @@ def find_method(name: str, task: str) -> Method:
     Raises:
         ValueError: neither a baseline nor a file; a file that holds no network of this task; a
             package that is missing.
+
+    Example:
+        >>> import numpy as np
+        >>> from gsp_unroll.evaluate.methods import find_method
+        >>> bilinear = find_method("bilinear", "interpolate")
+        >>> y = np.zeros((4, 4, 1))
+        >>> y[::2, ::2, 0] = [[0.0, 1.0], [2.0, 3.0]]
+        >>> bilinear(y, 0.0)[0, :, 0].tolist()  # the last column is that of the last sample
+        [0.0, 0.5, 1.0, 1.0]
     """
     if name in BASELINES[task]:
         return BASELINES[task][name]()
@@ -79,7 +88,22 @@ def packaged() -> list[str]:
 
 
 def network_method(name: str | Path, task: str) -> Method:
-    """A trained network, see `find_network`; large photographs go through it tile by tile."""
+    """A trained network, see `find_network`; large photographs go through it tile by tile.
+
+    Args:
+        name: of a network of the package, or a path.
+        task: what it is to do, "demosaic" or "interpolate".
+
+    Raises:
+        ValueError: neither a name nor a file; a network of another task.
+
+    Example:
+        >>> import numpy as np
+        >>> from gsp_unroll.evaluate.methods import network_method
+        >>> restore = network_method("small", "demosaic")
+        >>> restore(np.full((8, 10, 1), 0.5), 0.0).shape
+        (8, 10, 3)
+    """
     import torch
 
     from ..train.tasks import TASKS
@@ -105,6 +129,11 @@ def find_network(name: str | Path, task: str) -> ImageNetwork:
 
     Raises:
         ValueError: neither a name nor a file; a network of another task.
+
+    Example:
+        >>> from gsp_unroll.evaluate.methods import find_network
+        >>> type(find_network("mosaic", "demosaic")).__name__
+        'MosaicNetwork'
     """
     import torch
 

@@ -22,9 +22,14 @@ class Score:
 
     Args:
         photo: name.
-        mse: of values as restored, whole photograph.
+        mse: mean squared error of values as restored, in [0, 1], whole photograph.
         psnr: in dB, of values rounded to 8 bits and clipped, `BORDER` pixels cut.
         ssim: of values as restored; 7x7 uniform window, mean over channels.
+
+    Example:
+        >>> from gsp_unroll.evaluate.protocols import Score, standard_psnr
+        >>> standard_psnr([Score("1.png", 1e-4, 40.0, 0.99), Score("2.png", 1e-3, 30.0, 0.97)])
+        35.0
     """
 
     photo: str
@@ -34,15 +39,25 @@ class Score:
 
 
 def score(photo: str, x: np.ndarray, truth: np.ndarray) -> Score:
-    """Compares two images `(height, width, channels)` with values in [0, 1].
+    """Compares two images with values in [0, 1].
 
     Args:
         photo: name.
         x: restored image.
         truth: the image it should be.
 
+    Shapes:
+        - **x, truth:** `(height, width, channels)`, more than 20 pixels on each side
+
     Raises:
-        ValueError: different shapes; a side with nothing but border.
+        ValueError: different shapes; a side with nothing but border; scikit-image is not installed.
+
+    Example:
+        >>> import numpy as np
+        >>> from gsp_unroll.evaluate.protocols import score
+        >>> truth = np.full((32, 32, 3), 0.5)
+        >>> round(score("grey", truth + 0.1, truth).mse, 4)
+        0.01
     """
     if x.shape != truth.shape:
         raise mistake(
@@ -70,20 +85,48 @@ def score(photo: str, x: np.ndarray, truth: np.ndarray) -> Score:
 
 
 def paper_psnr(scores: Sequence[Score]) -> float:
-    """PSNR of the mean error over all photographs, nothing clipped or rounded.
+    r"""PSNR of the mean error over all photographs, nothing clipped or rounded:
+    $-10\log_{10}\frac1n\sum_i\mathrm{mse}_i$ in dB.
 
     This is the rule under which the classical rows of Do et al. 2024 come out; it weighs hard
     photographs more than the usual rule does.
+
+    Args:
+        scores: one for each photograph, at least one.
+
+    Example:
+        >>> from gsp_unroll.evaluate.protocols import Score, paper_psnr
+        >>> scores = [Score("1.png", 1e-4, 40.0, 0.99), Score("2.png", 1e-3, 30.0, 0.97)]
+        >>> round(paper_psnr(scores), 2)
+        32.6
     """
     mse = max(float(np.mean([s.mse for s in scores])), SMALLEST / 255**2)
     return float(-10 * np.log10(mse))
 
 
 def standard_psnr(scores: Sequence[Score]) -> float:
-    """Mean of the PSNR of each photograph: 8 bits, clipped, border cut."""
+    """Mean of the PSNR of each photograph: 8 bits, clipped, border cut.
+
+    Args:
+        scores: one for each photograph, at least one.
+
+    Example:
+        >>> from gsp_unroll.evaluate.protocols import Score, standard_psnr
+        >>> standard_psnr([Score("1.png", 1e-4, 40.0, 0.99), Score("2.png", 1e-3, 30.0, 0.97)])
+        35.0
+    """
     return float(np.mean([s.psnr for s in scores]))
 
 
 def mean_ssim(scores: Sequence[Score]) -> float:
-    """Mean structural similarity."""
+    """Mean structural similarity.
+
+    Args:
+        scores: one for each photograph, at least one.
+
+    Example:
+        >>> from gsp_unroll.evaluate.protocols import Score, mean_ssim
+        >>> mean_ssim([Score("1.png", 1e-4, 40.0, 0.75), Score("2.png", 1e-3, 30.0, 0.25)])
+        0.5
+    """
     return float(np.mean([s.ssim for s in scores]))

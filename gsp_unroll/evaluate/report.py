@@ -71,6 +71,19 @@ def write_report(
         seed: of the noise, for the caption.
         known: results that are there already.
         center: of the comparison, for the caption.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from gsp_unroll.evaluate.compare import Result
+        >>> from gsp_unroll.evaluate.protocols import Score
+        >>> from gsp_unroll.evaluate.report import write_report
+        >>> result = Result("kodak", 0.0, "mine", Score("1.png", 1e-4, 40.0, 0.99), 0.1)
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> print(write_report([result], folder, "demosaic", seed=0).splitlines()[2])
+        | kodak | 1 | 0 | mine | 40.00 | 0.9900 | 40.00 |
+        >>> sorted(path.name for path in folder.iterdir())
+        ['photos.csv', 'table.csv', 'table.md']
     """
     folder.mkdir(parents=True, exist_ok=True)
     every, part = list(known), _part(folder, task, seed, center)
@@ -105,6 +118,13 @@ def read_interrupted(folder: Path, task: str, seed: int, center: int | None = No
         task: of the comparison.
         seed: of the noise.
         center: of the comparison.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from gsp_unroll.evaluate.report import read_interrupted
+        >>> read_interrupted(Path(tempfile.mkdtemp()), "demosaic", seed=0)  # nothing was begun
+        []
     """
     part = _part(folder, task, seed, center)
     if not part.exists():

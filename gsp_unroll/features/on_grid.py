@@ -15,8 +15,17 @@ from .reach import Reach, reach_of
 def image_shape(topology: Topology) -> tuple[int, int]:
     """Height and width of a two-dimensional lattice.
 
+    Args:
+        topology: a lattice, as `grid_graph` makes it.
+
     Raises:
         ValueError: the nodes form no image.
+
+    Example:
+        >>> from gsp_unroll import grid_graph
+        >>> from gsp_unroll.features import image_shape
+        >>> image_shape(grid_graph((4, 6)))
+        (4, 6)
     """
     shape = topology.lattice
     if shape is None or len(shape) != 2:
@@ -32,13 +41,42 @@ def as_image(signal: Signal, shape: tuple[int, int]) -> Tensor:
     """`(*batch, height * width, channels)` to `(batch, channels, height, width)`.
 
     The channels stay last in memory, so nothing is copied.
+
+    Args:
+        signal: on the pixels of an image, row by row.
+        shape: height and width of the image.
+
+    Shapes:
+        - **signal:** `(*batch, height * width, channels)`
+        - **returns:** `(batch, channels, height, width)`, the batch axes in one
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.features import as_image
+        >>> as_image(torch.rand(24, 3), (4, 6)).shape
+        torch.Size([1, 3, 4, 6])
     """
     batch, channels = math.prod(signal.shape[:-2]), signal.shape[-1]
     return signal.reshape(batch, *shape, channels).permute(0, 3, 1, 2)
 
 
 def as_signal(image: Tensor, batch: tuple[int, ...]) -> Signal:
-    """`(batch, channels, height, width)` to `(*batch, height * width, channels)`."""
+    """`(batch, channels, height, width)` to `(*batch, height * width, channels)`.
+
+    Args:
+        image: what an image network returns.
+        batch: the batch axes of the signal.
+
+    Shapes:
+        - **image:** `(prod(batch), channels, height, width)`
+        - **returns:** `(*batch, height * width, channels)`
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.features import as_signal
+        >>> as_signal(torch.rand(1, 3, 4, 6), ()).shape
+        torch.Size([24, 3])
+    """
     _, channels, height, width = image.shape
     return image.permute(0, 2, 3, 1).reshape(*batch, height * width, channels)
 

@@ -58,6 +58,9 @@ def reach_of(network: nn.Module) -> Reach:
     Known are convolutions and poolings of stride 1 that keep the size of the image, entrywise
     activations, and sequences of them.
 
+    Args:
+        network: what maps an image to one of the same size.
+
     Raises:
         ValueError: a network that does not tell and is not known.
 

@@ -46,7 +46,26 @@ class _LinearPair(torch.autograd.Function):
 
 
 def linear_pair(apply: LinearMap, adjoint: LinearMap, x: Tensor) -> Tensor:
-    """`apply(x)`, whose derivative is `adjoint`; neither map is traced by autograd."""
+    r"""`apply(x)`, whose derivative is `adjoint`; neither map is traced by autograd.
+
+    Args:
+        apply: $x\mapsto Ax$, a linear map.
+        adjoint: $y\mapsto A^\top y$. Whether it is the adjoint is not checked here;
+            `testing.check_adjoint` does.
+        x: what the map is applied to.
+
+    Shapes:
+        - **x:** what `apply` takes
+        - **returns:** what `apply` returns
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.graph import linear_pair
+        >>> x = torch.ones(2, requires_grad=True)
+        >>> linear_pair(lambda x: 3 * x.detach(), lambda y: 3 * y, x).sum().backward()
+        >>> x.grad
+        tensor([3., 3.])
+    """
     if untracked(x):
         return apply(x)
     result: Tensor = _LinearPair.apply(apply, adjoint, x)  # type: ignore[no-untyped-call]

@@ -99,6 +99,15 @@ def to_sparse_tensor(graph: Graph) -> SparseTensor:
 
     Raises:
         ValueError: weights with batch axes; torch-sparse is not installed.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Graph, path_graph
+        >>> from gsp_unroll.graph import to_sparse_tensor
+        >>> graph = Graph(path_graph(2), torch.tensor([3.0, 0.0]))
+        >>> to_sparse_tensor(graph).to_dense()  # doctest: +SKIP
+        tensor([[0., 3.],
+                [3., 0.]])
     """
     try:
         from torch_sparse import SparseTensor

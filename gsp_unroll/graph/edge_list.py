@@ -18,7 +18,7 @@ from .topology import Topology
 
 @dataclass(frozen=True, eq=False)
 class EdgeList(Topology):
-    r"""A graph given by its edges, each undirected edge **once**.
+    """A graph given by its edges, each undirected edge **once**.
 
     Args:
         edge_index: `(2, edges)` int64, tails above heads. PyG's convention of listing both
@@ -28,6 +28,10 @@ class EdgeList(Topology):
         directed: True when each column is one direction of its own.
         num_graphs: how many graphs `batch` names, 1 or more; if absent, its highest number plus
             one, which overlooks graphs without nodes at the end.
+
+    Shapes:
+        - **edge_index:** `(2, edges)`
+        - **batch:** `(nodes,)`
 
     Raises:
         ValueError: an index out of range, a self-loop, a duplicated edge, an edge between two

@@ -151,8 +151,8 @@ def from_networkx(
         duplicates: `"refuse"` parallel edges of a multigraph, or `"sum"` their weights.
 
     Raises:
-        ValueError: edges without the attribute while others have one, or whose value is no number;
-            parallel edges; a weight that is negative or not finite.
+        ValueError: no graph of NetworkX; edges without the attribute while others have one, or
+            whose value is no number; parallel edges; a weight that is negative or not finite.
 
     Example:
         >>> import networkx as nx
@@ -164,6 +164,13 @@ def from_networkx(
         (['Rome', 'Oslo', 'Bonn'], tensor([[0, 1],
                 [1, 2]]), tensor([0.5000, 2.0000]))
     """
+    if not hasattr(G, "nodes") or not hasattr(G, "is_directed"):
+        raise mistake(
+            f"a {type(G).__name__}",
+            "a graph of NetworkX",
+            "Of a matrix use Graph.from_scipy or Graph.from_adjacency, of a list of edges "
+            "Graph.from_edge_index.",
+        )
     place = {node: i for i, node in enumerate(G.nodes)}
     pairs = [(place[u], place[v]) for u, v in G.edges()]
     edge_index = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T
@@ -187,8 +194,8 @@ def to_networkx(graph: Graph, nodes: Sequence[Hashable] | None = None) -> nx.Gra
         nodes: names of the nodes, in our order; 0, 1, ... if absent.
 
     Raises:
-        ValueError: weights with batch axes; names that are too few, too many or not distinct;
-            NetworkX is not installed.
+        ValueError: weights with batch axes; names that are too few, too many, not distinct or not
+            hashable; NetworkX is not installed.
 
     Example:
         >>> import torch
@@ -202,10 +209,18 @@ def to_networkx(graph: Graph, nodes: Sequence[Hashable] | None = None) -> nx.Gra
     except ImportError as error:
         raise _not_installed("to_networkx", "networkx") from error
     n = graph.num_nodes
-    names = list(range(n)) if nodes is None else list(nodes)
-    if len(names) != n or len(set(names)) != n:
+    try:
+        names = list(range(n)) if nodes is None else list(nodes)
+        distinct = len(set(names))
+    except TypeError as error:
         raise mistake(
-            f"{len(names)} names, {len(set(names))} of them distinct",
+            f"nodes={nodes!r}, which are no names of nodes ({error})",
+            f"a sequence of {n} names that can be hashed, such as texts or numbers",
+            "Pass list(G) of the graph that they came from, or leave nodes out.",
+        ) from error
+    if len(names) != n or distinct != n:
+        raise mistake(
+            f"{len(names)} names, {distinct} of them distinct",
             f"a name of its own for each of {n} nodes",
             "Pass list(G) of the graph that they came from, or leave nodes out.",
         )
@@ -268,6 +283,15 @@ def to_pygsp(graph: Graph, coords: ArrayLike | None = None) -> graphs.Graph:
 
     Raises:
         ValueError: weights with batch axes, no nodes; PyGSP is not installed.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Graph, path_graph
+        >>> graph = Graph(path_graph(3), torch.tensor([1.0, 2.0, 0.0]))
+        >>> graph.to_pygsp().W.toarray()
+        array([[0., 1., 0.],
+               [1., 0., 2.],
+               [0., 2., 0.]]...)
     """
     try:
         from pygsp import graphs

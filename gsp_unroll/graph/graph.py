@@ -28,12 +28,15 @@ Normalization = Literal["none", "sym", "row", "merged"]
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    r"""A weighted graph: `Graph = Topology + weight`.
+    """A weighted graph: `Graph = Topology + weight`.
 
     Args:
         topology: the edges.
         weight: one non-negative weight per edge, `(*batch, edges)`; a batch axis holds images or
             heads that share the topology. Values on padded slots are set to zero.
+
+    Shapes:
+        - **weight:** `(*batch, edges)`
 
     Raises:
         ValueError: a weight that is negative or not finite, or of another length than the edges.

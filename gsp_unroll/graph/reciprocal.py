@@ -14,12 +14,38 @@ def vanishing(dtype: torch.dtype) -> float:
 
 
 def safe_reciprocal(d: Tensor) -> Tensor:
-    """`1 / d`, and 0 where `d` vanishes, in value and in gradient."""
+    """$1/d$, and 0 where $d$ vanishes, in value and in gradient.
+
+    Args:
+        d: degrees, at least 0. What is below the root of the smallest normal number counts as 0.
+
+    Shapes:
+        - **d, returns:** any, the same
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.graph import safe_reciprocal
+        >>> safe_reciprocal(torch.tensor([4.0, 0.0]))
+        tensor([0.2500, 0.0000])
+    """
     positive = d > vanishing(d.dtype)
     return torch.where(positive, 1 / torch.where(positive, d, 1), 0)
 
 
 def safe_reciprocal_root(d: Tensor) -> Tensor:
-    """`1 / sqrt(d)`, and 0 where `d` vanishes, in value and in gradient."""
+    r"""$1/\sqrt d$, and 0 where $d$ vanishes, in value and in gradient.
+
+    Args:
+        d: degrees, at least 0. What is below the root of the smallest normal number counts as 0.
+
+    Shapes:
+        - **d, returns:** any, the same
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.graph import safe_reciprocal_root
+        >>> safe_reciprocal_root(torch.tensor([4.0, 0.0]))
+        tensor([0.5000, 0.0000])
+    """
     positive = d > vanishing(d.dtype)
     return torch.where(positive, torch.where(positive, d, 1).rsqrt(), 0)

@@ -15,7 +15,20 @@ from .topology import Topology
 
 
 class SpaceTime(NamedTuple):
-    """Two structures on the nodes of all steps; see `space_time_graph`."""
+    """Two structures on the nodes of all steps; see `space_time_graph`.
+
+    Args:
+        spatial: the edges within each step, undirected.
+        temporal: the edges from earlier steps to later ones, directed.
+
+    Example:
+        >>> from gsp_unroll import path_graph, space_time_graph
+        >>> both = space_time_graph(path_graph(2), steps=3)
+        >>> both.spatial.directed, both.temporal.directed
+        (False, True)
+        >>> both.temporal.edge_index.tolist()
+        [[0, 1, 2, 3], [2, 3, 4, 5]]
+    """
 
     spatial: EdgeList
     temporal: EdgeList

@@ -35,6 +35,22 @@ class Topology(ABC):
     Subclasses give `num_nodes`, `num_edges`, `directed`, `edge_index`, `lift`, `tail_sum` and
     `head_sum`; all else has a general definition here, which a subclass may override with a
     faster one of the same values.
+
+    Shapes:
+        - **x:** `(*batch, nodes, channels)`, a signal
+        - **z:** `(*batch, edges, channels)`, one value for each edge and channel
+        - **w:** `(*batch, edges)`, weights
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import EdgeList, Topology
+        >>> triangle = EdgeList(torch.tensor([[0, 1, 2], [1, 2, 0]]), num_nodes=3)
+        >>> isinstance(triangle, Topology), triangle.num_edges
+        (True, 3)
+        >>> triangle.gradient(torch.tensor([[0.0], [1.0], [3.0]])).flatten()
+        tensor([ 1.,  2., -3.])
+        >>> triangle.divergence(torch.tensor([[1.0], [1.0], [1.0]])).flatten()  # a flow in a ring
+        tensor([0., 0., 0.])
     """
 
     #: True when every edge is one direction of its own.

@@ -125,6 +125,9 @@ def backend(fastest: Backend) -> Iterator[None]:
     Laplacian of an `EdgeList` on a CPU, and the readable steps for everything else. They are never
     chosen unless they are named.
 
+    Args:
+        fastest: one of the names above.
+
     Raises:
         ValueError: an unknown name, or a package that is not installed.
 

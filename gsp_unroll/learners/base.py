@@ -25,6 +25,18 @@ def bounded_exp(score: Tensor) -> Tensor:
     weight is exactly 0, a node whose neighbours are all that far has degree 0, and the system that
     the solver gets is singular there. Cut, every node keeps all its neighbours and its degree is
     never 0. Beyond the limit the derivative is 0: keep features near unit size, or nothing learns.
+
+    Args:
+        score: $s$, no larger than 0 for a distance.
+
+    Shapes:
+        - **score, returns:** any, the same; `returns` is of float32 at least
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.learners import bounded_exp
+        >>> bounded_exp(torch.tensor([0.0, -200.0]))
+        tensor([1.0000e+00, 9.3576e-14])
     """
     # weights are at least float32: a learner in 16 bits may score, but no solver computes in them
     score = score.to(torch.promote_types(score.dtype, torch.float32))

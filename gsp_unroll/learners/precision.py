@@ -14,6 +14,12 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
     Convolutions may run in 16 bits; distances between features and the steps of a solver may not:
     both are differences of numbers that are nearly equal.
 
+    Args:
+        x: a tensor on the device that is meant.
+
+    Shapes:
+        - **x:** any
+
     Example:
         >>> import torch
         >>> from gsp_unroll.learners import full_precision

@@ -33,8 +33,17 @@ class HeadMixture(nn.Module):
         - **input:** `(*batch, heads, nodes, channels)`
         - **output:** `(*batch, nodes, channels)`
 
+    Raises:
+        ValueError: a number of heads below 1.
+
     Source:
         Do et al. 2024, section 5.2.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.models import HeadMixture
+        >>> HeadMixture(2)(torch.tensor([[[1.0]], [[3.0]]])).item()  # equal weights to begin with
+        2.0
     """
 
     def __init__(self, heads: int) -> None:
@@ -77,6 +86,9 @@ class UnrolledBlock(Stage):
         residual: initial $p$, learned; None for $p=1$ without a parameter.
         sweeps: rounds in which `start` spreads the misfit of a base; one reaches every pixel of a
             mosaic whose samples lie in every window.
+
+    Shapes:
+        - **x, output:** `(*batch, nodes, channels)`
 
     Raises:
         ValueError: a learner and a solver of different heads; a correction for data whose mask is

@@ -59,14 +59,47 @@ def green_first(interpolate: Callable[[Data], Signal], data: Data, reference: in
 
 def bilinear(data: DataTerm, shape: tuple[int, int]) -> Signal:
     """Every missing colour as the tent-weighted mean of its 3x3 neighbours, channel by channel:
-    what a Bayer mosaic calls bilinear."""
+    what a Bayer mosaic calls bilinear.
+
+    Args:
+        data: the mosaic, or any values of single pixels and channels.
+        shape: height and width in pixels.
+
+    Shapes:
+        - **returns:** `(*batch, height * width, channels)`
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import BayerMosaic, Interpolation
+        >>> from gsp_unroll.models import bilinear
+        >>> H = BayerMosaic(4, 6)
+        >>> bilinear(Interpolation(H, torch.full((24, 1), 0.5)), (4, 6)).unique()
+        tensor([0.5000])
+    """
     return start(data, known_grid(shape, window=3), sweeps=1)
 
 
 def bilateral_graph(
     x: Signal, topology: Topology, value_scale: float = 5.0, position_scale: float = 1.6
 ) -> Graph:
-    """A graph nobody trained: bilateral weights of the image `x`, both directions merged."""
+    """A graph nobody trained: bilateral weights of the image `x`, both directions merged.
+
+    Args:
+        x: the image, values in [0, 1].
+        topology: its pixels, as `grid_graph` joins them.
+        value_scale: factor of colours before they are compared, above 0; see `BilateralFeatures`.
+        position_scale: the same of row and column.
+
+    Shapes:
+        - **x:** `(*batch, pixels, channels)`
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import grid_graph
+        >>> from gsp_unroll.models import bilateral_graph
+        >>> bilateral_graph(torch.rand(20, 3), grid_graph((4, 5), window=3)).weight.shape
+        torch.Size([80])
+    """
     features = BilateralFeatures(value_scale, position_scale)(x, topology)
     learner = MahalanobisLearner(features.shape[-1], init=1.0).to(features)
     return learner(features, topology).detach()  # type: ignore[no-any-return]

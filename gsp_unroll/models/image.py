@@ -21,7 +21,7 @@ WHOLE = 1100
 
 
 class ImageNetwork(nn.Module, ABC):
-    r"""An `UnrolledNetwork` on the pixels of images of any size, each joined to its window.
+    """An `UnrolledNetwork` on the pixels of images of any size, each joined to its window.
 
     A subclass says where the first stage starts, `x0`.
 
@@ -32,6 +32,23 @@ class ImageNetwork(nn.Module, ABC):
     Shapes:
         - **data.y:** `(*batch, observed pixels, channels)`
         - **output:** `(*batch, pixels, channels)`
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import GLRUnroll, GridCNN, Interpolation, MahalanobisLearner
+        >>> from gsp_unroll import SamplingMask, UnrolledBlock, UnrolledNetwork, start
+        >>> from gsp_unroll.features import Reach
+        >>> from gsp_unroll.models import ImageNetwork
+        >>> class Inpainter(ImageNetwork):
+        ...     start_reach = Reach(8)
+        ...
+        ...     def x0(self, data, shape):
+        ...         return start(data, self.topology(shape))
+        >>> block = UnrolledBlock(GridCNN(3, 4), MahalanobisLearner(4), GLRUnroll(cg_steps=5))
+        >>> network = Inpainter(UnrolledNetwork([block]))
+        >>> data = Interpolation(SamplingMask(torch.rand(80) < 0.5), torch.rand(80, 3))
+        >>> network(data, (8, 10)).shape
+        torch.Size([80, 3])
     """
 
     #: how far `x0` looks, in pixels

@@ -51,15 +51,32 @@ class MosaicStage(Stage):
     position of the filter array has weights of its own, at a quarter of the cost. An odd row or
     column is repeated once to fill its cell.
 
+    Without a graph the samples are put back into $\bar x$: the control that says what the graph
+    adds. Of the 12 channels that it proposes 4 lie on samples and are without effect there.
+
     Args:
         channels: of the image.
         width: channels of the convolutions.
         depth: pairs of convolutions.
         graph: the learner, which draws one graph per head, and a solver of as many heads; None for
-            the control, see below.
+            the control.
 
-    Without a graph the samples are put back into $\bar x$: the control that says what the graph
-    adds. Of the 12 channels that it proposes 4 lie on samples and are without effect there.
+    Shapes:
+        - **x, output:** `(*batch, pixels, channels)`
+
+    Raises:
+        ValueError: on call, a signal of other channels, nodes, dtype or device than the stage's.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import GTVUnroll, Interpolation, MahalanobisLearner, SamplingMask
+        >>> from gsp_unroll import grid_graph
+        >>> from gsp_unroll.models import MosaicStage
+        >>> graph = MahalanobisLearner(4, heads=2), GTVUnroll(1, 2, heads=2)
+        >>> stage = MosaicStage(channels=1, width=8, depth=1, graph=graph)
+        >>> data = Interpolation(SamplingMask(torch.rand(20) < 0.5), torch.rand(20, 1))
+        >>> stage(data, grid_graph((4, 5), window=3), torch.rand(20, 1)).shape
+        torch.Size([20, 1])
     """
 
     def __init__(
@@ -143,7 +160,7 @@ class MosaicStage(Stage):
 
 
 class MosaicNetwork(ImageNetwork):
-    r"""Restores what was sampled in a pattern of 2x2 pixels: a mosaic, or a decimated image.
+    """Restores what was sampled in a pattern of 2x2 pixels: a mosaic, or a decimated image.
 
     $x^0$ interpolates colour differences (`green_first` of the bilinear start), or the one channel.
     Residual convolutions on 2x2 cells then propose a correction and draw `heads` graphs, on which
@@ -176,6 +193,9 @@ class MosaicNetwork(ImageNetwork):
         - **data.y:** `(*batch, observed pixels, 1)`; in a mosaic the top left pixels are red,
           green, green, blue
         - **output:** `(*batch, pixels, channels)`
+
+    Raises:
+        ValueError: fewer than 2 heads with a graph; an unknown `prior` or `weights`.
 
     Example:
         >>> import torch

@@ -46,6 +46,16 @@ def save_network(
         arguments: of its constructor.
         about: anything else worth knowing, as plain values.
         dtype: of the numbers in the file; `torch.float16` halves its size.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from gsp_unroll.models import MosaicNetwork, load_network, save_network
+        >>> arguments = {"width": 8, "depth": 1}
+        >>> path = Path(tempfile.mkdtemp()) / "mine.safetensors"
+        >>> save_network(MosaicNetwork(**arguments), path, "mosaic", arguments)
+        >>> type(load_network(path)).__name__
+        'MosaicNetwork'
     """
     metadata = {
         "network": name,

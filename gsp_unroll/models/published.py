@@ -22,11 +22,16 @@ METRIC = 1.5  # the factor of the metric starts at this times the identity
 
 
 class PublishedNetwork(ImageNetwork):
-    r"""uGTV and uGLR of the paper: 5 stages of 4 learned graphs each.
+    """uGTV and uGLR of the paper: 5 stages of 4 learned graphs each.
 
     Every stage looks at the image through 4 convolutions of 48 maps, draws 4 graphs of 24
     neighbours on 12 features each, and solves on each: uGTV by 5 ADMM iterations of 10 steps, uGLR
     by 50 steps. The start is the tent-weighted mean of the samples in the 5x5 window.
+
+    A stage of uGTV with 3 channels has 63 696 parameters in its convolutions, 576 in its metrics,
+    400 in steps and momenta, 5 penalties, 4 weights of heads and 1 of the residual: 64 682. The
+    last momentum of each heavy-ball solve is among them and is never read, as published: 20 of
+    every stage of uGTV (5 solves, 4 heads), 4 of uGLR (one solve).
 
     Use the named constructors: `ugtv`, `uglr`, `ugtv_splitting`, `uglr_combinatorial`.
 
@@ -35,10 +40,9 @@ class PublishedNetwork(ImageNetwork):
         normalization: what its learner does with the weights.
         channels: 3 for colours, 1 for luma.
 
-    A stage of uGTV with 3 channels has 63 696 parameters in its convolutions, 576 in its metrics,
-    400 in steps and momenta, 5 penalties, 4 weights of heads and 1 of the residual: 64 682. The
-    last momentum of each heavy-ball solve is among them and is never read, as published: 20 of
-    every stage of uGTV (5 solves, 4 heads), 4 of uGLR (one solve).
+    Shapes:
+        - **data.y:** `(*batch, observed pixels, channels)`, what its operator makes of the image
+        - **output:** `(*batch, pixels, channels)`
 
     Source:
         Do et al. 2024, section 6.1 and appendix A.8. Differs from it in: (1) the five scalars of

@@ -17,6 +17,28 @@ class Stage(nn.Module, ABC):
     $x\leftarrow\mathrm{stage}(y, x)$.
 
     `UnrolledBlock` is the general one.
+
+    Shapes:
+        - **x, output:** `(*batch, nodes, channels)`
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Graph, Interpolation, SamplingMask, UnrolledNetwork, path_graph
+        >>> from gsp_unroll.features import Reach
+        >>> from gsp_unroll.models import Stage
+        >>> class Blend(Stage):
+        ...     def forward(self, data, topology, x):
+        ...         return data.feasible(0.5 * x)
+        ...
+        ...     def graph(self, x, topology):
+        ...         return Graph(topology, topology.tent(x))
+        ...
+        ...     def reach(self, radius):
+        ...         return Reach(0)
+        >>> y = torch.tensor([[1.0], [torch.nan], [1.0]])
+        >>> network = UnrolledNetwork([Blend()])
+        >>> network(Interpolation(SamplingMask(~y.isnan()), y), path_graph(3)).flatten()
+        tensor([1.0000, 0.5000, 1.0000])
     """
 
     @abstractmethod

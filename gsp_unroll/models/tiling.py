@@ -131,13 +131,17 @@ def in_tiles(
         stage: `(shape of the crop, *crops) -> signal` on the crop; must not look further than its
             reach, nor at where in the image it is.
         shape: height and width of the image.
-        signals: `(*batch, nodes, channels)` each, masks included.
+        signals: what it is cut from, masks included.
         reach: how far the stage looks, and of what a crop's corner must be a multiple.
         tile: side of a tile in pixels, at least 1.
         name: stands beside the progress bar that long work shows on a terminal.
 
     Shapes:
-        - **output:** `(*batch, nodes, channels)`, as the stage returns
+        - **signals:** `(*batch, height * width, channels)` each
+        - **output:** `(*batch, height * width, channels)`, as the stage returns
+
+    Raises:
+        ValueError: a tile below 1.
 
     Example:
         >>> import torch

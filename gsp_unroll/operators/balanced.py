@@ -31,8 +31,13 @@ class BalancedLaplacian(SelfAdjoint):
         graph: the balanced graph.
         normalization: `"none"`, or `"sym"` for $D^{-1/2}L^BD^{-1/2}$, as in `Laplacian`.
 
+    Shapes:
+        - **graph.polarity:** `(*batch, nodes, 1)`
+        - **x, L @ x:** `(*batch, nodes, channels)`
+
     Raises:
-        ValueError: an unknown normalization.
+        ValueError: an unknown normalization; on call, a signal on other nodes, or of another dtype
+            or device than the polarity.
 
     Source:
         Yao et al. 2025.
@@ -83,8 +88,30 @@ class BalancedLaplacian(SelfAdjoint):
 
 
 class Polarized(Composition):
-    """`A T`: an operator that sees a signal through the polarity of its nodes, which leaves every
-    bound of its Gram matrix as it is."""
+    r"""`A T` with $T=\mathrm{diag}(b)$: an operator that sees a signal through the polarity of its
+    nodes, which leaves every bound of its Gram matrix as it is.
+
+    Args:
+        A: an operator on the nodes.
+        polarity: $b$, +1 or -1 at every node.
+
+    Shapes:
+        - **polarity:** `(*batch, nodes, 1)`
+        - **x:** `(*batch, nodes, channels)`
+        - **output:** what `A` makes of such a signal
+
+    Raises:
+        ValueError: a polarity on other nodes than the inputs of `A`; on call, a signal on other
+            nodes, or of another dtype or device than the polarity.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Gradient, path_graph
+        >>> from gsp_unroll.operators import Polarized
+        >>> b = torch.tensor([[1.0], [-1.0]])
+        >>> (Polarized(Gradient(path_graph(2)), b) @ b).flatten()  # opposite camps, opposite values
+        tensor([0., 0.])
+    """
 
     def __init__(self, A: LinearOperator, polarity: Signal) -> None:
         super().__init__(A, Diagonal(polarity))

@@ -36,6 +36,28 @@ class LinearOperator(ABC):
       needs it. For a Laplacian or a mask it is the diagonal itself; in general it is not.
 
     Both broadcast against `(*batch, nodes, channels)` and are None when not known.
+
+    Shapes:
+        - **x:** `(*batch, nodes, channels)`
+        - **A @ x:** as the subclass says; `(*batch, nodes, channels)` unless it leads to other
+          nodes
+
+    Raises:
+        ValueError: on call, a signal on other nodes or not of floating-point numbers; an adjoint
+            that was asked for and not written.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import LinearOperator
+        >>> class Reversed(LinearOperator):
+        ...     def _apply(self, x):
+        ...         return x.flip(-2)
+        ...
+        ...     def _apply_adjoint(self, y):
+        ...         return y.flip(-2)
+        >>> A = Reversed()
+        >>> ((A + A.scaled(2.0)) @ torch.tensor([[1.0], [2.0]])).flatten()
+        tensor([6., 3.])
     """
 
     #: Nodes of the input and of the output; None when any number will do.
@@ -114,7 +136,27 @@ class LinearOperator(ABC):
 
 
 class SelfAdjoint(LinearOperator):
-    """An operator that is its own adjoint."""
+    """An operator that is its own adjoint.
+
+    A subclass writes `_apply` and `diagonal` or `majorizer` where they are known; see
+    `LinearOperator`.
+
+    Shapes:
+        - **x, A @ x:** `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: on call, a signal on other nodes or not of floating-point numbers.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.operators import SelfAdjoint
+        >>> class Swapped(SelfAdjoint):
+        ...     def _apply(self, x):
+        ...         return x.flip(-2)
+        >>> Swapped().T @ torch.tensor([[1.0], [2.0]])
+        tensor([[2.],
+                [1.]])
+    """
 
     def _apply_adjoint(self, y: Tensor) -> Tensor:
         return self._apply(y)
@@ -129,6 +171,23 @@ class Selection(LinearOperator):
 
     Only such an operator can be a hard constraint (`Interpolation`), because only then "keep the
     observed values" names entries of the signal.
+
+    A subclass writes `_apply`, `_apply_adjoint` and `observed`.
+
+    Shapes:
+        - **x:** `(*batch, nodes, channels)`
+        - **H @ x:** as the subclass says
+        - **observed:** broadcasts against `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: on call, a signal on other nodes or not of floating-point numbers.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Downsample, Selection
+        >>> H = Downsample((4,), 2)
+        >>> isinstance(H, Selection), H.observed.flatten()
+        (True, tensor([ True, False,  True, False]))
     """
 
     @property
@@ -145,7 +204,25 @@ class Selection(LinearOperator):
 
 @dataclass(frozen=True, eq=False)
 class Adjoint(LinearOperator):
-    """`A'`."""
+    r"""`A.T`: the adjoint $A^\top$ of an operator, which applies what `A._apply_adjoint` says.
+
+    Args:
+        A: any operator.
+
+    Shapes:
+        - **y:** `(*batch, outputs of A, channels)`
+        - **A.T @ y:** `(*batch, inputs of A, channels)`
+
+    Raises:
+        ValueError: on call, a signal on other nodes or not of floating-point numbers; an operator
+            that has no adjoint.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Gradient, path_graph
+        >>> (Gradient(path_graph(3)).T @ torch.tensor([[1.0], [2.0], [0.0]])).flatten()
+        tensor([-1., -1.,  2.])
+    """
 
     A: LinearOperator
 
@@ -180,7 +257,27 @@ class Adjoint(LinearOperator):
 
 @dataclass(frozen=True, eq=False)
 class Composition(LinearOperator):
-    """`A B`: first `B`, then `A`."""
+    """`A @ B`: first `B`, then `A`.
+
+    Args:
+        A: what is applied last.
+        B: what is applied first.
+
+    Shapes:
+        - **x:** `(*batch, inputs of B, channels)`
+        - **(A @ B) @ x:** `(*batch, outputs of A, channels)`
+
+    Raises:
+        ValueError: `A` has other inputs than `B` has outputs; on call, a signal on other nodes or
+            not of floating-point numbers.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Diagonal, Gradient, path_graph
+        >>> AB = Gradient(path_graph(2)) @ Diagonal(torch.tensor([[1.0], [3.0]]))
+        >>> (AB @ torch.ones(2, 1)).flatten()
+        tensor([2., 0.])
+    """
 
     A: LinearOperator
     B: LinearOperator
@@ -224,7 +321,25 @@ class Composition(LinearOperator):
 
 @dataclass(frozen=True, eq=False)
 class Gram(SelfAdjoint):
-    """`A'A`, with a majorizer where somebody vouches for one."""
+    r"""`A.gram`: $A^\top A$, with a majorizer where somebody vouches for one.
+
+    Args:
+        A: any operator with an adjoint.
+        bound: a diagonal $D\ge0$ with $A^\top A\preceq2D$, or None.
+
+    Shapes:
+        - **x, A.gram @ x:** `(*batch, inputs of A, channels)`
+        - **bound:** broadcasts against signals
+
+    Raises:
+        ValueError: on call, a signal on other nodes or not of floating-point numbers.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Gradient, path_graph
+        >>> (Gradient(path_graph(3)).gram @ torch.tensor([[0.0], [1.0], [4.0]])).flatten()
+        tensor([-1., -2.,  3.])
+    """
 
     A: LinearOperator
     bound: Tensor | None = None
@@ -250,7 +365,27 @@ class Gram(SelfAdjoint):
 
 @dataclass(frozen=True, eq=False)
 class Sum(LinearOperator):
-    """`A + B`."""
+    """`A + B`.
+
+    Args:
+        A: an operator.
+        B: another one on the same nodes.
+
+    Shapes:
+        - **x:** `(*batch, inputs, channels)`
+        - **(A + B) @ x:** `(*batch, outputs, channels)`
+
+    Raises:
+        ValueError: operators on different numbers of nodes; on call, a signal on other nodes or not
+            of floating-point numbers.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Diagonal, Identity
+        >>> A = Identity() + Diagonal(torch.tensor([[1.0], [2.0]]))
+        >>> (A @ torch.ones(2, 1)).flatten()
+        tensor([2., 3.])
+    """
 
     A: LinearOperator
     B: LinearOperator
@@ -301,7 +436,28 @@ class Sum(LinearOperator):
 
 @dataclass(frozen=True, eq=False)
 class Scaled(LinearOperator):
-    """`s A` for a number, or a tensor that broadcasts against signals (one number per system)."""
+    """`A.scaled(s)`: $sA$ for a number, or a tensor that broadcasts against signals (one number per
+    system).
+
+    Args:
+        A: an operator.
+        factor: $s$. A majorizer is known where it is not negative; a tensor is taken to be
+            positive.
+
+    Shapes:
+        - **factor:** a number, or for example `(heads, 1, 1)`
+        - **x:** `(*batch, inputs, channels)`
+        - **A.scaled(s) @ x:** `(*batch, outputs, channels)`
+
+    Raises:
+        ValueError: on call, a signal on other nodes or not of floating-point numbers.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Identity
+        >>> (Identity().scaled(3.0) @ torch.ones(2, 1)).flatten()
+        tensor([3., 3.])
+    """
 
     A: LinearOperator
     factor: float | Tensor

@@ -26,8 +26,13 @@ class Blur(LinearOperator):
         shape: nodes per axis.
         kernel: odd size on every axis, its centre at offset 0; divided by its sum.
 
+    Shapes:
+        - **kernel:** one axis for each of `shape`
+        - **x, H @ x:** `(*batch, nodes, channels)`
+
     Raises:
-        ValueError: an even kernel, one of another dimension, or one of sum 0.
+        ValueError: an even kernel, one of another dimension, or one of sum 0; on call, a signal on
+            other nodes or on another device than the kernel.
 
     Example:
         >>> import torch

@@ -93,6 +93,24 @@ class DirectedGram(SelfAdjoint):
 
     With $s$ the diagonal of $L_r^d$, ones and zeros, its own is
     $s_j+\sum_{j\to i}\bar w_{ij}^2$.
+
+    Args:
+        L: the Laplacian; `L.gram` makes this.
+
+    Shapes:
+        - **x, output:** `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: on call, a signal on other nodes, or of another dtype or device than the
+            weights.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import DirectedLaplacian, Graph, path_graph
+        >>> path = path_graph(3, directed=True)
+        >>> L = DirectedLaplacian(Graph(path, torch.ones(path.num_edges)))
+        >>> L.gram.diagonal().flatten()
+        tensor([1., 2., 1.])
     """
 
     L: DirectedLaplacian

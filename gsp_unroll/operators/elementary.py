@@ -18,6 +18,12 @@ from .base import Gram, LinearOperator, Selection, SelfAdjoint, Split, with_head
 class Identity(SelfAdjoint, Selection):
     """`I`: every node and channel is observed as it is.
 
+    Shapes:
+        - **x, I @ x:** `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: on call, a signal without a channel axis or not of floating-point numbers.
+
     Example:
         >>> import torch
         >>> from gsp_unroll import Identity
@@ -53,8 +59,13 @@ class Diagonal(SelfAdjoint):
     Args:
         d: `(nodes, 1)`, `(nodes, channels)`, or with leading batch axes.
 
+    Shapes:
+        - **d:** `(*batch, nodes, 1)` or `(*batch, nodes, channels)`
+        - **x, A @ x:** `(*batch, nodes, channels)`
+
     Raises:
-        ValueError: gains without a channel axis, or not floating-point.
+        ValueError: gains without a channel axis, or not floating-point; on call, a signal on other
+            nodes, of another dtype or on another device.
 
     Example:
         >>> import torch
@@ -93,7 +104,7 @@ class Diagonal(SelfAdjoint):
 
 @dataclass(frozen=True, eq=False)
 class MatrixFree(LinearOperator):
-    r"""A user's own map and its adjoint, as two functions.
+    """A user's own map and its adjoint, as two functions.
 
     The derivative of the one is the other, so neither has to be differentiable by autograd: they
     may call NumPy, SciPy or a simulator. `testing.check_adjoint` tells whether they fit together.
@@ -108,6 +119,15 @@ class MatrixFree(LinearOperator):
         couples_channels: True when the map mixes channels.
         gram_majorizer: a diagonal `D >= 0` with `A'A <= 2 D`, needed by the bounded learned solve
             when this is a forward operator.
+
+    Shapes:
+        - **x:** `(*batch, nodes, channels)`
+        - **A @ x:** what `apply` returns
+        - **gram_majorizer:** broadcasts against signals
+
+    Raises:
+        ValueError: on call, a signal on other nodes or not of floating-point numbers; an adjoint
+            that was asked for and not given.
 
     Example:
         >>> import torch

@@ -27,6 +27,9 @@ class GradientGraph(Graph):
         weight: one non-negative weight per edge, `(*batch, edges)`.
         F: the slope at each node.
 
+    Shapes:
+        - **weight:** `(*batch, edges)`
+
     Raises:
         ValueError: a slope on other nodes than those of the topology, and what `Graph` refuses.
 
@@ -114,8 +117,14 @@ class GradientDifferences(LinearOperator):
     r"""$\mathrm{grad}\,F$: the difference of slopes along every edge, those of one coordinate after
     those of another; 0 where one of the two does not exist.
 
+    Args:
+        graph: the gradient graph.
+
     Shapes:
         - **K @ x:** `(*batch, nodes, channels)` to `(*batch, dimensions * edges, channels)`
+
+    Raises:
+        ValueError: on call, a signal on other nodes or not of floating-point numbers.
 
     Example:
         >>> import torch
@@ -158,6 +167,13 @@ class GradientLaplacian(SelfAdjoint):
 
     Args:
         graph: the gradient graph.
+
+    Shapes:
+        - **x, A @ x:** `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: on call, a signal on other nodes, or of another dtype or device than the
+            weights.
 
     Example:
         >>> import torch

@@ -121,8 +121,13 @@ class Laplacian(LinearOperator):
         graph: the weighted graph.
         normalization: which form.
 
+    Shapes:
+        - **graph.weight:** `(*batch, edges)`
+        - **x, L @ x:** `(*batch, nodes, channels)`
+
     Raises:
-        ValueError: `"sym"` or `"rw"` on a directed graph, or an unknown name.
+        ValueError: `"sym"` or `"rw"` on a directed graph, or an unknown name; on call, a signal on
+            other nodes, or of another dtype or device than the weights.
 
     Example:
         >>> import torch
@@ -203,6 +208,14 @@ class Adjacency(LinearOperator):
 
     Args:
         graph: the weighted graph; on a directed one, row $i$ holds the edges $j\to i$.
+
+    Shapes:
+        - **graph.weight:** `(*batch, edges)`
+        - **x, W @ x:** `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: on call, a signal on other nodes, or of another dtype or device than the
+            weights.
 
     Example:
         >>> import torch

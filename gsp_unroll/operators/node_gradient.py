@@ -25,6 +25,18 @@ class NodeGradient(LinearOperator):
 
     Shapes:
         - **F @ x:** `(*batch, nodes, channels)` to `(*batch, dimensions * nodes, channels)`
+
+    Raises:
+        ValueError: on call, a signal on other nodes or not of floating-point numbers.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.operators import AxisGradient, NodeGradient
+        >>> F = AxisGradient((3,))
+        >>> isinstance(F, NodeGradient), F.dimensions, F.exists
+        (True, 1, tensor([ True,  True, False]))
+        >>> (F @ torch.tensor([[0.0], [1.0], [4.0]])).flatten()
+        tensor([1., 3., 0.])
     """
 
     #: Coordinates of the space that the nodes lie in.
@@ -53,6 +65,12 @@ class AxisGradient(NodeGradient):
 
     Args:
         shape: nodes per axis.
+
+    Shapes:
+        - **F @ x:** `(*batch, nodes, channels)` to `(*batch, axes * nodes, channels)`
+
+    Raises:
+        ValueError: on call, a signal on other nodes or not of floating-point numbers.
 
     Example:
         >>> import torch

@@ -24,8 +24,13 @@ class LaplacianPower(SelfAdjoint):
         graph: the weighted graph.
         power: $m$, at least 1.
 
+    Shapes:
+        - **graph.weight:** `(*batch, edges)`
+        - **x, A @ x:** `(*batch, nodes, channels)`
+
     Raises:
-        ValueError: a power below 1.
+        ValueError: a power below 1; on call, a signal on other nodes, or of another dtype or device
+            than the weights.
 
     Example:
         >>> import torch

@@ -25,8 +25,13 @@ class SamplingMask(SelfAdjoint, Selection):
         mask: bool, `(nodes,)` for all channels alike, `(nodes, channels)`, or with leading batch
             axes; True where observed.
 
+    Shapes:
+        - **mask:** `(nodes,)`, `(nodes, channels)` or `(*batch, nodes, channels)`
+        - **x, H @ x:** `(*batch, nodes, channels)`
+
     Raises:
-        ValueError: a mask that is not bool.
+        ValueError: a mask that is not bool; on call, a signal on other nodes, of other channels or
+            on another device than the mask.
 
     Example:
         >>> import torch
@@ -86,7 +91,7 @@ class SamplingMask(SelfAdjoint, Selection):
 
 @dataclass(frozen=True, eq=False)
 class ColorMosaic(Selection):
-    r"""$(Hx)_i=x_{i,c(i)}$: one channel per node, as behind any colour filter array.
+    """$(Hx)_i=x_{i,c(i)}$: one channel per node, as behind any colour filter array.
 
     Args:
         color: `(nodes,)` int64, the channel that node $i$ sees.
@@ -94,6 +99,10 @@ class ColorMosaic(Selection):
 
     Shapes:
         - **H @ x:** `(*batch, nodes, channels)` to `(*batch, nodes, 1)`
+
+    Raises:
+        ValueError: `color` that is not `(nodes,)` of int64, or holds a number that is no channel;
+            on call, a signal on other nodes, of other channels or on another device.
 
     Example:
         >>> import torch
@@ -168,7 +177,7 @@ def _tiled(shape: tuple[int, int], pattern: Sequence[Sequence[int]]) -> Tensor:
 
 
 class BayerMosaic(ColorMosaic):
-    r"""The Bayer filter: red, green or blue per pixel, in one of its four phases.
+    """The Bayer filter: red, green or blue per pixel, in one of its four phases.
 
     Args:
         height: pixels from top to bottom.
@@ -176,8 +185,12 @@ class BayerMosaic(ColorMosaic):
         phase: colours of the top left 2x2 pixels, row by row: RGGB, BGGR, GRBG or GBRG.
         device: where the signals will be.
 
+    Shapes:
+        - **H @ x:** `(*batch, height * width, 3)` to `(*batch, height * width, 1)`
+
     Raises:
-        ValueError: another phase.
+        ValueError: another phase; on call, a signal on other nodes, of other than 3 channels or on
+            another device.
 
     Example:
         >>> from gsp_unroll import BayerMosaic
@@ -204,7 +217,7 @@ class BayerMosaic(ColorMosaic):
 
 @dataclass(frozen=True, eq=False)
 class Downsample(Selection):
-    r"""$(Hx)_k=x_{i(k)}$: keeps every `factor`-th node of a lattice along each axis, no filter.
+    """$(Hx)_k=x_{i(k)}$: keeps every `factor`-th node of a lattice along each axis, no filter.
 
     Args:
         shape: nodes per axis.
@@ -214,6 +227,10 @@ class Downsample(Selection):
 
     Shapes:
         - **H @ x:** `(*batch, nodes, channels)` to `(*batch, kept, channels)`
+
+    Raises:
+        ValueError: a factor below 1, an offset that is not below it, or not one per axis; on call,
+            a signal on other nodes or on another device.
 
     Example:
         >>> import torch

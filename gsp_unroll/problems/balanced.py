@@ -27,6 +27,11 @@ class BalancedGLR(Prior):
         mu: weight of the prior, at least 0; a tensor must broadcast against signals.
         normalization: `"none"`, or `"sym"` for $D^{-1/2}L^BD^{-1/2}$; see `GLR`.
 
+    Shapes:
+        - **graph.polarity:** `(*batch, nodes, 1)`
+        - **x:** `(*batch, nodes, channels)`
+        - **output:** `(*batch, graphs, channels)`
+
     Raises:
         ValueError: a weight that is negative or not finite; an unknown normalization.
 

@@ -27,9 +27,28 @@ class DataTerm(ABC):
         y: observation, in the range of `H`. Values that `H` never reads (unobserved nodes of a
             `SamplingMask`) may be anything, NaN included.
 
+    Shapes:
+        - **y:** `(*batch, nodes, channels)`, or what `H` makes of such a signal
+
     Raises:
         ValueError: an observation on other nodes, of other channels or on another device than `H`
             wants, or with NaN or infinity where it is read.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import (
+        ...     DataTerm,
+        ...     Graph,
+        ...     Laplacian,
+        ...     LeastSquares,
+        ...     SamplingMask,
+        ...     path_graph,
+        ... )
+        >>> y = torch.tensor([[1.0], [torch.nan]])
+        >>> data = LeastSquares(SamplingMask(~y.isnan()), y)
+        >>> A, b = data.system(Laplacian(Graph(path_graph(2), torch.tensor([2.0, 0.0]))))
+        >>> isinstance(data, DataTerm), A.diagonal().flatten(), b.flatten()
+        (True, tensor([3., 2.]), tensor([1., 0.]))
     """
 
     H: LinearOperator
@@ -159,8 +178,12 @@ class Interpolation(DataTerm):
         H: a `Selection`: SamplingMask, BayerMosaic, ColorMosaic, Downsample.
         y: samples.
 
+    Shapes:
+        - **y:** `(*batch, nodes, channels)`, or what `H` makes of such a signal
+
     Raises:
-        ValueError: `H` does not select single values.
+        ValueError: `H` does not select single values; samples that do not fit `H`, or are not
+            finite where they are read.
 
     Example:
         >>> import torch

@@ -15,13 +15,31 @@ from .priors.base import check_weight_of_prior
 
 @dataclass(frozen=True, eq=False)
 class DirectedPrior(Prior):
-    r"""A prior on $z=L_r^dx$, one value per node and channel, split in the plain metric $W=I$.
+    """A prior on $z=L_r^dx$, one value per node and channel, split in the plain metric $W=I$.
+
+    A subclass writes `penalty` and `prox`.
 
     Args:
         graph: weights on a directed topology.
 
+    Shapes:
+        - **graph.weight:** `(*batch, edges)`
+        - **x:** `(*batch, nodes, channels)`
+        - **output:** `(*batch, graphs, channels)`
+
     Raises:
         ValueError: an undirected topology.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import DGTV, Graph, path_graph
+        >>> from gsp_unroll.problems import DirectedPrior
+        >>> path = path_graph(3, directed=True)
+        >>> prior = DGTV(Graph(path, torch.ones(path.num_edges)))
+        >>> isinstance(prior, DirectedPrior)
+        True
+        >>> prior.K(torch.tensor([[1.0], [1.0], [3.0]])).flatten()
+        tensor([0., 0., 2.])
     """
 
     graph: Graph
@@ -51,6 +69,11 @@ class DGTV(DirectedPrior):
     Args:
         graph: weights on a directed topology; rows are normalised here.
         lam: weight of the prior, at least 0; a tensor must broadcast against signals.
+
+    Shapes:
+        - **graph.weight:** `(*batch, edges)`
+        - **x:** `(*batch, nodes, channels)`
+        - **output:** `(*batch, graphs, channels)`
 
     Raises:
         ValueError: an undirected topology; a weight that is negative or not finite.
@@ -96,6 +119,11 @@ class DGLR(QuadraticPrior, DirectedPrior):
     Args:
         graph: weights on a directed topology; rows are normalised here.
         mu: weight of the prior, at least 0; a tensor must broadcast against signals.
+
+    Shapes:
+        - **graph.weight:** `(*batch, edges)`
+        - **x:** `(*batch, nodes, channels)`
+        - **output:** `(*batch, graphs, channels)`
 
     Raises:
         ValueError: an undirected topology; a weight that is negative or not finite.

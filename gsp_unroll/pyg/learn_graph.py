@@ -49,6 +49,10 @@ class LearnGraph(BaseTransform):
         directed: True keeps each column of `edge_index` as a one-way edge, and draws one row of
             neighbours per node.
 
+    Shapes:
+        - **attributes:** `(nodes,)` or `(nodes, features)`
+        - **edge_weight:** `(edges,)`, one for each column of `edge_index`
+
     Raises:
         ValueError: `k` below 1, no attribute named; on call: a `HeteroData`, a missing attribute,
             one that is not floating-point or not finite, self-loops, a learner with heads, an

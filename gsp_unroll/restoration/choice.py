@@ -46,7 +46,18 @@ class Candidate:
 
 
 class Choice(ABC):
-    """A way to choose; a subclass writes `candidates`."""
+    """A way to choose; a subclass writes `candidates`.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import GLR, path_graph, restore
+        >>> from gsp_unroll.restoration import Candidate, Choice
+        >>> class Weakest(Choice):
+        ...     def candidates(self, readings):
+        ...         return (Candidate(GLR, 1e-3),)
+        >>> restore(torch.tensor([1.0, torch.nan, 3.0]), path_graph(3), Weakest()).choice.weight
+        0.001
+    """
 
     @abstractmethod
     def candidates(self, readings: Readings) -> tuple[Candidate, ...]:

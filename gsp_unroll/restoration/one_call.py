@@ -18,7 +18,7 @@ from ..sensors.field import MAX_NODES
 from ..solvers import Solution
 from .choice import Candidate, Choice, HoldOut
 from .explain import Explanation, explained, rows_of_inverse
-from .places import Where, graph_of, position_of
+from .places import OnGlobe, Where, graph_of, position_of
 from .readings import Readings, solved
 from .tables import Form, form_of
 from .trend import PlaneGLR, plane_of
@@ -32,7 +32,7 @@ PRECISE = 1e-8
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Restoration:
-    r"""What `restore` returns.
+    """What `restore` returns.
 
     Args:
         choice: prior and weight that were chosen, and their error.
@@ -40,9 +40,14 @@ class Restoration:
         certificate: of the solver: status, residuals, duality gap. Its signal is in units of the
             spread, as `problem` is.
         readings: what was read, its units, and the graph.
-        signal: the estimate, `(nodes, channels)`.
+        signal: the estimate.
         form: the way back to the kind of object that came in.
-        position: where to draw the nodes, `(nodes, 2)`; None if nobody said.
+        position: where to draw the nodes; None if nobody said.
+        on_globe: True where a position is longitude and latitude in degrees: `draw` makes a map.
+
+    Shapes:
+        - **signal:** `(nodes, channels)`
+        - **position:** `(nodes, 2)`
 
     Example:
         >>> import torch
@@ -62,6 +67,7 @@ class Restoration:
     signal: Signal
     form: Form
     position: Tensor | None
+    on_globe: bool = False
 
     @property
     def x(self) -> Any:
@@ -228,11 +234,12 @@ class Restoration:
 
     def draw(self, axes: Axes, position: Tensor | None = None, channel: int = 0) -> Axes:
         """The graph and the estimate on it: a dot where there was a reading, a square where there
-        was none, a cross where nothing is known. Needs matplotlib (extra `demo`).
+        was none, a cross where nothing is known; places on the globe as a map (`draw_map`). Needs
+        matplotlib (extra `demo`).
 
         Args:
             axes: to draw on.
-            position: `(nodes, 2)`; by default the coordinates that were given.
+            position: `(nodes, 2)` in a plane; by default the places that were given.
             channel: which one.
 
         Returns:
@@ -241,8 +248,10 @@ class Restoration:
         Raises:
             ValueError: no positions, or not two for each node.
         """
-        from ..viz import draw_graph
+        from ..viz import draw_graph, draw_map
+        from ..viz.graphs import position_on_map
 
+        as_map = position is None and self.on_globe
         position = self.position if position is None else position
         if position is None:
             raise mistake(
@@ -250,9 +259,15 @@ class Restoration:
                 "(nodes, 2)",
                 "Give draw(axes, position), e.g. from a layout of the graph.",
             )
-        draw_graph(axes, self.readings.graph, position, color="tab:gray")
+        at = position.detach().cpu()
+        if as_map:
+            longitude, latitude = at.unbind(-1)
+            draw_map(axes, self.readings.graph, latitude, longitude, color="tab:gray")
+            at = position_on_map(latitude, longitude)
+        else:
+            draw_graph(axes, self.readings.graph, at, color="tab:gray")
         x, known = self.signal[:, channel].cpu(), self.readings.known[:, channel].cpu()
-        lost, at = x.isnan(), position.detach().cpu()
+        lost = x.isnan()
         found = x[~lost].numpy()
         limits = {"vmin": found.min(initial=math.inf), "vmax": found.max(initial=-math.inf)}
         for marker, here in (("o", known), ("s", ~known & ~lost)):
@@ -340,4 +355,5 @@ def restore(y: Any, where: Where, choose: Choice | None = None) -> Restoration:
         certificate = solved(problem, PRECISE)
         x = readings.back(certificate.x)
         x = torch.where(readings.determined(readings.known), x, torch.nan)
-    return Restoration(choice, scores, certificate, readings, x, form, position_of(where))
+    on_globe, position = isinstance(where, OnGlobe), position_of(where)
+    return Restoration(choice, scores, certificate, readings, x, form, position, on_globe)

@@ -34,6 +34,18 @@ class Readings:
 
     Shapes:
         - **y:** `(nodes, channels)`
+
+    Raises:
+        ValueError: readings that are infinite, or none at all.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Graph, path_graph
+        >>> from gsp_unroll.restoration import Readings
+        >>> y = torch.tensor([[1.0], [torch.nan], [3.0]])
+        >>> readings = Readings(y, Graph(path_graph(3), torch.ones(3)))
+        >>> readings.level[0].item(), readings.standard.flatten()
+        (2.0, tensor([-1., nan, 1.]))
     """
 
     y: Signal

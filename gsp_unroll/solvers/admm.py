@@ -35,7 +35,26 @@ LinearSolve = Callable[[LinearOperator, Signal, Signal], Signal]
 
 
 class ADMMState(NamedTuple):
-    """Where ADMM stands: the signal, the split analysis `z` of it, the scaled dual `u`."""
+    r"""Where ADMM stands: the signal, the split analysis $z$ of it, the scaled dual $u$.
+
+    Args:
+        x: the signal.
+        z: the copy of $Kx$ that the prior has acted on.
+        u: the scaled dual; $\rho u$ is the multiplier of $z=Kx$.
+
+    Shapes:
+        - **x:** `(*batch, nodes, channels)`
+        - **z, u:** as $Kx$, `(*batch, edges, channels)` for a prior on differences
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import GTV, Graph, path_graph
+        >>> from gsp_unroll.solvers import admm_start
+        >>> prior = GTV(Graph(path_graph(2), torch.tensor([1.0, 0.0])))
+        >>> x, z, u = admm_start(prior, torch.tensor([[0.0], [3.0]]))
+        >>> z.flatten(), u.flatten()
+        (tensor([3., 0.]), tensor([0., 0.]))
+    """
 
     x: Signal
     z: EdgeSignal
@@ -43,7 +62,26 @@ class ADMMState(NamedTuple):
 
 
 def admm_start(prior: Prior, x: Signal) -> ADMMState:
-    """The state of a signal that agrees with its own analysis: `z = Kx`, `u = 0`."""
+    """The state of a signal that agrees with its own analysis: $z=Kx$, $u=0$.
+
+    Args:
+        prior: the prior, which says what $K$ is.
+        x: where to start.
+
+    Shapes:
+        - **x:** `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: as `K` for a signal that does not fit.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import GTV, Graph, path_graph
+        >>> from gsp_unroll.solvers import admm_start
+        >>> prior = GTV(Graph(path_graph(3), torch.ones(3)))
+        >>> admm_start(prior, torch.tensor([[0.0], [1.0], [4.0]])).z.flatten()
+        tensor([1., 3., 0.])
+    """
     z = prior.K(x)
     return ADMMState(x, z, torch.zeros_like(z))
 
@@ -74,6 +112,23 @@ def admm_step(
         rho: penalty, above 0; broadcasts against signals.
         linear_solve: how to solve the last line, started from the present `x`.
         relaxation: in (0, 2); replaces $Kx$ by $\tau Kx+(1-\tau)z$ in the first two lines.
+
+    Shapes:
+        - **x of the state:** `(*batch, nodes, channels)`
+        - **z, u of the state:** as $Kx$
+        - **rho:** a number, or broadcasts against both
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import ConjugateGradient, GTV, Graph, Identity, LeastSquares, path_graph
+        >>> from gsp_unroll.solvers import admm_start, admm_step
+        >>> data = LeastSquares(Identity(), torch.tensor([[0.0], [3.0]]))
+        >>> prior = GTV(Graph(path_graph(2), torch.tensor([1.0, 0.0])), lam=0.5)
+        >>> state, solve = admm_start(prior, data.y), ConjugateGradient()
+        >>> for _ in range(30):
+        ...     state = admm_step(data, prior, state, 1.0, lambda A, b, x: solve.solve(A, b, x).x)
+        >>> [round(v, 3) for v in state.x.flatten().tolist()]  # each end moves by lam
+        [0.5, 2.5]
     """
     x, z, u = state
     Kx = prior.K(x)

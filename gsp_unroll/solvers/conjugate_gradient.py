@@ -30,6 +30,25 @@ class CGState(NamedTuple):
 
     `floor` is the energy $\langle r,M^{-1}r\rangle$ below which a residual is rounding: exact
     steps stop there (see `cg_start`).
+
+    Args:
+        x: the iterate.
+        r: its residual.
+        p: the direction of the next step.
+        floor: the energy of rounding, 0 without a limit.
+
+    Shapes:
+        - **x, r, p:** `(*batch, nodes, channels)`
+        - **floor:** a number or `(*batch, graphs, channels)`
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Diagonal
+        >>> from gsp_unroll.solvers import cg_start, jacobi
+        >>> A = Diagonal(torch.tensor([[2.0], [4.0]]))
+        >>> state = cg_start(A, torch.ones(2, 1), torch.zeros(2, 1), jacobi(A.diagonal()))
+        >>> state.r.flatten(), state.p.flatten()
+        (tensor([1., 1.]), tensor([0.5000, 0.2500]))
     """
 
     x: Signal
@@ -39,7 +58,20 @@ class CGState(NamedTuple):
 
 
 def jacobi(d: Tensor | None) -> Preconditioner:
-    """`r -> D^-1 r`, with 0 where the diagonal vanishes; the identity when it is not known."""
+    """`r -> D^-1 r`, with 0 where the diagonal vanishes; the identity when it is not known.
+
+    Args:
+        d: the diagonal $D$, at least 0, or None.
+
+    Shapes:
+        - **d:** broadcasts against `(*batch, nodes, channels)`
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.solvers import jacobi
+        >>> jacobi(torch.tensor([[2.0], [0.0]]))(torch.ones(2, 1)).flatten()
+        tensor([0.5000, 0.0000])
+    """
     if d is None:
         return lambda r: r
     inverse = safe_reciprocal(d)
@@ -59,6 +91,27 @@ def cg_start(
     energy of $r$ and $b$. Without it a singular system drifts away: once only rounding is left, it
     has a part in the null space of $A$, where $\langle p,Ap\rangle$ is noise and the step without
     limit.
+
+    Args:
+        A: positive semi-definite operator.
+        b: right-hand side.
+        x: where to start.
+        preconditioner: `r -> M^-1 r`.
+        systems: where inner products end, or None for steps of given length.
+
+    Shapes:
+        - **b, x:** `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: as `A` for a signal that does not fit.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Diagonal
+        >>> from gsp_unroll.solvers import cg_start, jacobi
+        >>> A = Diagonal(torch.tensor([[2.0], [4.0]]))
+        >>> cg_start(A, torch.ones(2, 1), torch.ones(2, 1), jacobi(None)).r.flatten()
+        tensor([-1., -3.])
     """
     r = b - A(x)
     p = preconditioner(r)
@@ -69,7 +122,22 @@ def cg_start(
 
 
 def cg_move(state: CGState, alpha: Coefficient) -> Signal:
-    r"""$x+\alpha p$."""
+    r"""$x+\alpha p$: the next iterate.
+
+    Args:
+        state: $(x, r, p)$, of which $r$ is not read.
+        alpha: step size, a number or a tensor that broadcasts against signals.
+
+    Shapes:
+        - **returns:** `(*batch, nodes, channels)`
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.solvers import CGState, cg_move
+        >>> x, p = torch.zeros(2, 1), torch.ones(2, 1)
+        >>> cg_move(CGState(x, p, p), 0.5).flatten()
+        tensor([0.5000, 0.5000])
+    """
     return state.x + alpha * state.p
 
 
@@ -95,8 +163,24 @@ def cg_step(
         systems: where inner products end; a batch is never coupled.
         preconditioner: `r -> M^-1 r`.
 
+    Shapes:
+        - **x, r, p of the state:** `(*batch, nodes, channels)`
+        - **alpha, beta:** a number, or broadcasts against them
+
     Source:
         Do et al. 2024, appendix A.7, with $g=-r$ and $v=-p$ (there with learned coefficients).
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Diagonal
+        >>> from gsp_unroll.solvers import cg_start, cg_step, jacobi
+        >>> A = Diagonal(torch.tensor([[2.0], [4.0]]))
+        >>> M, systems = jacobi(None), A.systems
+        >>> state = cg_start(A, torch.ones(2, 1), torch.zeros(2, 1), M, systems)
+        >>> for _ in range(2):  # as many steps as A has eigenvalues
+        ...     state = cg_step(A, state, systems=systems, preconditioner=M)
+        >>> state.x.flatten()
+        tensor([0.5000, 0.2500])
     """
     _, r, p, floor = state
     Ap = A(p)

@@ -28,6 +28,9 @@ class LearnedGraph:
         error: an upper bound of $\|w-w^*\|/\|w\|$, the distance to the optimal weights, one number
             per graph.
 
+    Shapes:
+        - **error:** one number for each graph
+
     Example:
         >>> import torch
         >>> from gsp_unroll import knn_graph, log_degree_graph

@@ -52,6 +52,10 @@ class Solution:
         duality_gap: an upper bound on objective minus optimum, per system; NaN where none is known.
         preconditioner: what the linear solve used, and why if it used none.
 
+    Shapes:
+        - **x:** `(*batch, nodes, channels)`
+        - **objective, primal_residual, dual_residual, duality_gap:** `(*batch, graphs, channels)`
+
     Example:
         >>> import torch
         >>> from gsp_unroll import ConjugateGradient, Diagonal

@@ -27,6 +27,16 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
     Raises:
         ValueError: a text that would be read as a tensor, or two tensors of one path.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from gsp_unroll.train.checkpoint import load_state, save_state
+        >>> path = Path(tempfile.mkdtemp()) / "state.safetensors"
+        >>> save_state(path, {"step": 7, "weights": {"a": torch.ones(2)}})
+        >>> load_state(path)
+        {'step': 7, 'weights': {'a': tensor([1., 1.])}}
     """
     tensors: dict[str, Tensor] = {}
     plain = json.dumps(_take_tensors(state, tensors))
@@ -40,7 +50,17 @@ def load_state(path: Path) -> dict[str, Any]:
         path: file.
 
     Raises:
+        FileNotFoundError: no such file.
         ValueError: a file that was cut short, or that something else wrote.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from gsp_unroll.train.checkpoint import load_state, save_state
+        >>> path = Path(tempfile.mkdtemp()) / "state.safetensors"
+        >>> save_state(path, {"seen": [1, 2, 3]})
+        >>> load_state(path)["seen"]
+        [1, 2, 3]
     """
     tensors, metadata = read_tensors(
         path,

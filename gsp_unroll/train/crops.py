@@ -37,6 +37,17 @@ def split_photos(
     Note:
         A share above 0 holds out one photograph at least. A folder that is named twice counts
         twice, on one side of the split.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from gsp_unroll.train.crops import split_photos
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for number in range(10):
+        ...     (folder / f"{number}.png").touch()
+        >>> learn, held_out = split_photos([folder], share=0.2)
+        >>> len(learn), len(held_out)
+        (8, 2)
     """
     if not 0 <= share < 1:
         raise mistake(f"holdout={share}", "a share from 0 to below 1", "Hold out 0.03 of all.")
@@ -66,12 +77,15 @@ class Crops:
     processes may each take a part.
 
     Args:
-        photos: 8-bit images, `(height, width, 3)`.
+        photos: 8-bit images.
         size: side of a crop in pixels; no photograph is smaller.
         seed: of the positions, the order and the orientation.
         patches: None for a new position with every number; else that many positions, fixed by the
             seed and visited in a new order in each epoch.
         choices: positions drawn for a crop, of which the one with the most detail is taken.
+
+    Shapes:
+        - **photos:** `(height, width, 3)` each, of uint8
 
     Raises:
         ValueError: no photograph, or one that is smaller than a crop.
@@ -159,14 +173,23 @@ class Crops:
 
 
 def central(photo: np.ndarray, side: int | None) -> np.ndarray:
-    """The central `side` by `side` pixels of an image `(height, width, channels)`.
+    """The central `side` by `side` pixels of an image.
 
     Args:
         photo: the image.
         side: in pixels; a side of the image that is no longer stays whole, and with None all does.
 
+    Shapes:
+        - **photo, returns:** `(height, width, channels)`
+
     Raises:
         ValueError: a side that is no positive whole number.
+
+    Example:
+        >>> import numpy as np
+        >>> from gsp_unroll.train.crops import central
+        >>> central(np.zeros((20, 6, 3)), 8).shape
+        (8, 6, 3)
     """
     if side is None:
         return photo
@@ -184,9 +207,19 @@ def with_reduced(
     photographs at full size and common in reduced ones.
 
     Args:
-        photos: 8-bit images, `(height, width, 3)`.
+        photos: 8-bit images.
         factors: each at least 1.
         size: least side in pixels.
+
+    Shapes:
+        - **photos, returns:** `(height, width, 3)` each, of uint8
+
+    Example:
+        >>> import numpy as np
+        >>> from gsp_unroll.train.crops import with_reduced
+        >>> photo = np.zeros((20, 30, 3), np.uint8)
+        >>> [p.shape for p in with_reduced([photo], factors=(2.0, 4.0), size=8)]
+        [(20, 30, 3), (10, 15, 3)]
     """
     every = list(photos)
     for factor in factors:

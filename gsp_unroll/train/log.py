@@ -13,13 +13,22 @@ Line = dict[str, Any]
 
 
 def read_log(path: Path) -> list[Line]:
-    """The lines of a log, none if there is no file. A last line that was cut short is left out.
+    r"""The lines of a log, none if there is no file. A last line that was cut short is left out.
 
     Args:
         path: the file, `log.jsonl` in the folder of a training.
 
     Raises:
         ValueError: a file that is no log.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from gsp_unroll.train.log import read_log
+        >>> path = Path(tempfile.mkdtemp()) / "log.jsonl"
+        >>> _ = path.write_text('{"step": 50, "loss": 0.1}\n{"step": 100, "lo')
+        >>> read_log(path)
+        [{'step': 50, 'loss': 0.1}]
     """
     if not path.exists():
         return []

@@ -77,8 +77,16 @@ def begin_with(trained: str, network: nn.Module, fresh: Sequence[str] = ()) -> N
 def rehearse(plan: Plan) -> None:
     """Restores one small grey image: what does not fit together shows before a photograph is read.
 
+    Args:
+        plan: what is to be trained.
+
     Raises:
         ValueError: a network that cannot be built, or not for this task, or begun as asked.
+
+    Example:
+        >>> from gsp_unroll.train.loop import rehearse
+        >>> from gsp_unroll.train.plan import Plan
+        >>> rehearse(Plan("demosaic", "demosaic", steps=10))
     """
     task, shape = TASKS[plan.task], (8, 8)
     truth = task.truth(torch.full((1, shape[0] * shape[1], 3), 0.5))
@@ -111,10 +119,26 @@ class Training:
             a training of the same plan left there is taken up.
         accelerator: where it runs; by default wherever `accelerate` finds.
 
+    Shapes:
+        - **photos, held_out:** `(height, width, 3)` each, of uint8
+
     Raises:
         ValueError: a folder that holds a training of another plan or on other photographs, or a
             damaged one; a network to begin with that is none or shares nothing with the plan's;
             a batch that the processes cannot share.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from gsp_unroll.train.loop import Training
+        >>> from gsp_unroll.train.plan import Plan
+        >>> plan = Plan("demosaic", "demosaic", steps=2, batch=2, crop=16, precision="no")
+        >>> photo = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+        >>> training = Training(plan, [photo], [], Path(tempfile.mkdtemp()))
+        >>> training.run()
+        >>> training.step
+        2
     """
 
     def __init__(

@@ -116,8 +116,22 @@ def run_study(
         folder: takes a folder for each training, and the table.
         until: see `Training.run`.
 
+    Shapes:
+        - **photos, held_out:** `(height, width, 3)` each, of uint8
+
     Raises:
         ValueError: as `Training`.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from gsp_unroll.train.study import Study, run_study
+        >>> small = {"network": "demosaic", "task": "demosaic", "steps": 1, "batch": 1, "crop": 16}
+        >>> study = Study({**small, "precision": "no"}, {"one head": {"arguments": {"heads": 1}}})
+        >>> photo = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+        >>> print(run_study(study, [photo], [photo], Path(tempfile.mkdtemp())).splitlines()[0])
+        | arm | parameters | seeds | PSNR | spread | PSNR (pooled) | s / step |
     """
     from .loop import Training
 
@@ -139,6 +153,14 @@ def study_table(study: Study, folder: Path) -> str:
     Args:
         study: what was compared.
         folder: of `run_study`.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from gsp_unroll.train.study import Study, study_table
+        >>> study = Study({"network": "mosaic", "task": "demosaic", "steps": 10}, {"all": {}})
+        >>> len(study_table(study, Path(tempfile.mkdtemp())).splitlines())  # nothing is done yet
+        2
     """
     from ..models.named import NETWORKS
     from .log import read_log

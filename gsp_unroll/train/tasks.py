@@ -20,12 +20,45 @@ LUMA_OFFSET = 16 / 255
 
 
 def luma(photo: Signal) -> Signal:
-    """The Y channel of colours in [0, 1], `(*batch, pixels, 3)` to `(*batch, pixels, 1)`."""
+    """The Y channel of ITU-R BT.601 in studio range, 16 to 235 of 255.
+
+    Args:
+        photo: colours in [0, 1].
+
+    Shapes:
+        - **photo:** `(*batch, pixels, 3)`
+        - **returns:** `(*batch, pixels, 1)`
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll.train.tasks import luma
+        >>> (255 * luma(torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]))).round().flatten()
+        tensor([ 16., 235.])
+    """
     return photo @ photo.new_tensor(LUMA).unsqueeze(-1) + LUMA_OFFSET
 
 
 class Task(ABC):
-    """A way to lose part of a photograph."""
+    """A way to lose part of a photograph.
+
+    A subclass says how many `channels` are wanted, and writes `truth` and `operator`.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import SamplingMask
+        >>> from gsp_unroll.train.tasks import Task
+        >>> class LeftHalf(Task):
+        ...     channels = 3
+        ...
+        ...     def truth(self, photo):
+        ...         return photo
+        ...
+        ...     def operator(self, shape, device=None):
+        ...         height, width = shape
+        ...         return SamplingMask((torch.arange(width) < width // 2).repeat(height))
+        >>> LeftHalf().observe(torch.ones(8, 3), (2, 4)).y[:, 0]
+        tensor([1., 1., 0., 0., 1., 1., 0., 0.])
+    """
 
     channels: int
 
@@ -63,6 +96,11 @@ class Demosaic(Task):
 
     Args:
         phase: colours of the top left 2x2 pixels.
+
+    Example:
+        >>> from gsp_unroll.train.tasks import Demosaic
+        >>> Demosaic("GBRG").operator((2, 2)).color
+        tensor([1, 2, 0, 1])
     """
 
     phase: str = "RGGB"
@@ -77,7 +115,15 @@ class Demosaic(Task):
 
 @dataclass(frozen=True)
 class Interpolate(Task):
-    """Every second pixel of every second row of the luma known, no filter before; all wanted."""
+    """Every second pixel of every second row of the luma known, no filter before; all wanted.
+
+    Example:
+        >>> from gsp_unroll.train.tasks import Interpolate
+        >>> Interpolate().operator((3, 3)).observed.reshape(3, 3)
+        tensor([[ True, False,  True],
+                [False, False, False],
+                [ True, False,  True]])
+    """
 
     channels = 1
 

@@ -74,6 +74,17 @@ class ADMMUnroll(nn.Module, ABC):
     Raises:
         ValueError: `rho` missing for `LeastSquares` or given for `Interpolation`; data and graph
             that do not fit together.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import ADMMUnroll, GTV, Graph, Identity, LeastSquares, path_graph
+        >>> class MyUnroll(ADMMUnroll):
+        ...     def prior(self, graph, lam):
+        ...         return GTV(graph, lam)
+        >>> graph = Graph(path_graph(3), torch.ones(3))
+        >>> layer = MyUnroll(num_iterations=4, rho=1.0)
+        >>> layer(LeastSquares(Identity(), torch.rand(3, 2)), graph).shape
+        torch.Size([3, 2])
     """
 
     def __init__(
@@ -148,7 +159,13 @@ class GTVUnroll(ADMMUnroll):
     program; its linear system holds the Laplacian of $w$ itself instead of $w^2$, and no weight
     enters the threshold. The paper's own iteration is `GTVLinearProgramUnroll`.
 
-    See `ADMMUnroll` for the arguments.
+    Args:
+        num_iterations: $T$, at least 1.
+        cg_steps: steps of each linear solve.
+        heads: None, or the length of the head axis; see `GLRUnroll`.
+        lam: initial $\lambda$, near 0.03 of the range of the signal; see `ADMMUnroll`.
+        rho: initial penalty for `LeastSquares`. Leave it None for `Interpolation`.
+        solver: makes each linear solve from `(cg_steps, heads)`.
 
     Shapes:
         - **data.y:** `(*batch, nodes, channels)`
@@ -180,7 +197,15 @@ class GTVUnroll(ADMMUnroll):
 class VectorGTVUnroll(ADMMUnroll):
     r"""Unrolled vector total variation: $\min_x\mathrm{data}(x)+\lambda\sum w_{ij}\|x_i-x_j\|_2$.
 
-    One norm across channels, so that they jump together. See `ADMMUnroll` for the arguments.
+    One norm across channels, so that they jump together.
+
+    Args:
+        num_iterations: $T$, at least 1.
+        cg_steps: steps of each linear solve.
+        heads: None, or the length of the head axis; see `GLRUnroll`.
+        lam: initial $\lambda$, a threshold on the norm of a difference; see `ADMMUnroll`.
+        rho: initial penalty for `LeastSquares`. Leave it None for `Interpolation`.
+        solver: makes each linear solve from `(cg_steps, heads)`.
 
     Shapes:
         - **data.y:** `(*batch, nodes, channels)`

@@ -11,7 +11,7 @@ from .linear_solve import GuardedCG
 
 
 class ConvergedSolve(GuardedCG):
-    r"""`GuardedCG` that stops by a tolerance, and whose gradient is implicit.
+    """`GuardedCG` that stops by a tolerance, and whose gradient is implicit.
 
     The layer then holds the exact $x=A^{-1}b$: its derivative takes one further solve, and the
     memory does not grow with the number of steps. `cg_steps` is a budget here, so give the layer a
@@ -21,6 +21,9 @@ class ConvergedSolve(GuardedCG):
         cg_steps: budget of steps, of the solve and of its adjoint.
         heads: accepted for the sake of one signature; nothing here is per head.
         rtol: relative tolerance on the residual; in float32 about 1e-5 can be reached.
+
+    Shapes:
+        - **b, x0, output:** `(*batch, nodes, channels)`
 
     Example:
         >>> import torch

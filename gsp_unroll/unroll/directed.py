@@ -15,7 +15,21 @@ from .quadratic import QuadraticUnroll
 class DGLRUnroll(QuadraticUnroll):
     r"""Unrolled directed GLR: $\min_x\mathrm{data}(x)+\tfrac\mu2\|L_r^dx\|_2^2$.
 
-    The matrix of its system joins nodes two edges apart. See `QuadraticUnroll` for the arguments.
+    The matrix of its system joins nodes two edges apart.
+
+    Args:
+        cg_steps: number of steps.
+        heads: None, or the length of the head axis; see `GLRUnroll`.
+        mu: initial weight of the prior for `LeastSquares`. Leave it None for `Interpolation`.
+        solver: makes the linear solve from `(cg_steps, heads)`.
+
+    Shapes:
+        - **data.y:** `(*batch, nodes, channels)`
+        - **graph.weight:** `(*batch, edges)`
+        - **output:** `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: an undirected graph; and as `QuadraticUnroll`.
 
     Source:
         Qi et al. 2025.
@@ -41,8 +55,24 @@ class DGLRUnroll(QuadraticUnroll):
 class DGTVUnroll(ADMMUnroll):
     r"""Unrolled directed total variation: $\min_x\mathrm{data}(x)+\lambda\|L_r^dx\|_1$.
 
-    See `ADMMUnroll` for the arguments. The threshold acts on what a node is beyond the average of
-    those it listens to, in the unit of the signal.
+    The threshold acts on what a node is beyond the average of those it listens to, in the unit of
+    the signal.
+
+    Args:
+        num_iterations: $T$, at least 1.
+        cg_steps: steps of each linear solve.
+        heads: None, or the length of the head axis; see `GLRUnroll`.
+        lam: initial $\lambda$; see `ADMMUnroll`.
+        rho: initial penalty for `LeastSquares`. Leave it None for `Interpolation`.
+        solver: makes each linear solve from `(cg_steps, heads)`.
+
+    Shapes:
+        - **data.y:** `(*batch, nodes, channels)`
+        - **graph.weight:** `(*batch, edges)`
+        - **output:** `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: an undirected graph; and as `ADMMUnroll`.
 
     Source:
         Qi et al. 2025, with the penalty on $z=L_r^dx$.

@@ -31,7 +31,13 @@ class FirmGTVUnroll(ADMMUnroll):
         solver: makes each linear solve from `(cg_steps, heads)`.
 
     Shapes:
+        - **data.y:** `(*batch, nodes, channels)`
+        - **graph.weight:** `(*batch, edges)`
         - **log_knee:** `(1,)` or `(1, heads)`
+        - **output:** `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: a knee that is not above 0; and as `ADMMUnroll`.
 
     Source:
         The prior of arXiv 2506.02381, with the differences of `FirmGTV`.

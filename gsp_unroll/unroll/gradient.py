@@ -17,7 +17,21 @@ class GGLRUnroll(QuadraticUnroll):
 
     $$\min_x\;\mathrm{data}(x)+\tfrac\mu2\,x^\top F^\top\bar LF\,x$$
 
-    See `GGLR` for the prior and the graph, and `QuadraticUnroll` for the arguments.
+    See `GGLR` for the prior and the graph.
+
+    Args:
+        cg_steps: number of steps.
+        heads: None, or the length of the head axis; see `GLRUnroll`.
+        mu: initial weight of the prior for `LeastSquares`. Leave it None for `Interpolation`.
+        solver: makes the linear solve from `(cg_steps, heads)`.
+
+    Shapes:
+        - **data.y:** `(*batch, nodes, channels)`
+        - **graph.weight:** `(*batch, edges)`
+        - **output:** `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: a graph without slopes, see `GGLR`; and as `QuadraticUnroll`.
 
     Source:
         Chen, Cheung and Zhang 2024, unrolled by Cai, Cheung and Chen 2024.
@@ -43,7 +57,23 @@ class GGLRUnroll(QuadraticUnroll):
 class GGTVUnroll(ADMMUnroll):
     r"""Unrolled gradient graph total variation: $\min_x\mathrm{data}(x)+\lambda\|\bar CFx\|_1$.
 
-    See `GGTV` for the prior and the graph, and `ADMMUnroll` for the arguments.
+    See `GGTV` for the prior and the graph.
+
+    Args:
+        num_iterations: $T$, at least 1.
+        cg_steps: steps of each linear solve.
+        heads: None, or the length of the head axis; see `GLRUnroll`.
+        lam: initial $\lambda$, a threshold on differences of slopes; see `ADMMUnroll`.
+        rho: initial penalty for `LeastSquares`. Leave it None for `Interpolation`.
+        solver: makes each linear solve from `(cg_steps, heads)`.
+
+    Shapes:
+        - **data.y:** `(*batch, nodes, channels)`
+        - **graph.weight:** `(*batch, edges)`
+        - **output:** `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: a graph without slopes, see `GGTV`; and as `ADMMUnroll`.
 
     Source:
         Cai, Cheung and Chen 2024, with the splitting of `GTVUnroll`.

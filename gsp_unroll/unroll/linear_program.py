@@ -21,8 +21,33 @@ from .parameters import last
 class LPState(NamedTuple):
     r"""The variables of the linear program's ADMM, in the paper's letters.
 
-    `x` signal; `z` upper bounds of $|Cx|$; `q1`, `q2` slacks; `qt1`, `qt2` their non-negative
-    copies $\tilde q$; `mu_a` .. `mu_e` multipliers.
+    Args:
+        x: the signal.
+        z: upper bounds of $|Cx|$.
+        q1: slack of $z\ge Cx$.
+        q2: slack of $z\ge-Cx$.
+        qt1: the non-negative copy of `q1`, $\tilde q_1$.
+        qt2: that of `q2`.
+        mu_a: multiplier of $z-Cx-q_1=0$.
+        mu_b: of $z+Cx-q_2=0$.
+        mu_c: of $Hx=y$.
+        mu_d: of $q_1=\tilde q_1$.
+        mu_e: of $q_2=\tilde q_2$.
+
+    Shapes:
+        - **x, mu_c:** `(*batch, nodes, channels)`
+        - **all others:** `(*batch, edges, channels)`
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import GTVLinearProgramUnroll, Graph, Interpolation, SamplingMask
+        >>> from gsp_unroll import path_graph
+        >>> y = torch.tensor([[1.0], [torch.nan], [3.0]])
+        >>> graph = Graph(path_graph(3), torch.tensor([1.0, 0.1, 0.0])).normalized("row")
+        >>> data = Interpolation(SamplingMask(~y.isnan()), y)
+        >>> *_, state = GTVLinearProgramUnroll().iterates(data, graph)
+        >>> state.x.shape, state.z.shape  # two rows for each of two edges and one padded slot
+        (torch.Size([3, 1]), torch.Size([6, 1]))
     """
 
     x: Signal

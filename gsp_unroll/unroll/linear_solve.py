@@ -26,12 +26,33 @@ LinearSolveFactory = Callable[[int, int | None], "LearnedSolve"]
 
 
 class LearnedSolve(nn.Module, ABC):
-    r"""`solve(A, b, x0)`: `cg_steps` steps towards the solution of $Ax=b$.
+    """`solve(A, b, x0)`: `cg_steps` steps towards the solution of $Ax=b$.
 
     Args:
         cg_steps: number of steps, at least 1.
         heads: None for one set of coefficients, or the length of the head axis (the one before the
             nodes), each head with coefficients of its own.
+
+    Shapes:
+        - **b, x0, output:** `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: a number of steps or heads below 1.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Diagonal
+        >>> from gsp_unroll.unroll import LearnedSolve
+        >>> class Richardson(LearnedSolve):
+        ...     def coefficients(self):
+        ...         alpha, beta = torch.tensor(0.5), torch.tensor(0.0)
+        ...         return [alpha] * self.cg_steps, [beta] * (self.cg_steps - 1)
+        ...
+        ...     def scaling(self, A):
+        ...         return None
+        >>> A = Diagonal(torch.tensor([[2.0], [1.0]]))
+        >>> Richardson(2)(A, torch.ones(2, 1), torch.zeros(2, 1)).flatten()
+        tensor([0.5000, 0.7500])
     """
 
     def __init__(self, cg_steps: int = 10, heads: int | None = None) -> None:
@@ -117,7 +138,8 @@ class BoundedMomentum(LearnedSolve):
         - **psi:** `(K - 1,)` or `(K - 1, heads)`
 
     Raises:
-        ValueError: an operator without a known `majorizer`.
+        ValueError: a number of steps or heads below 1, a `smallest_eigenvalue` outside (0, 2); on
+            call, an operator without a known `majorizer`.
 
     Example:
         >>> import torch
@@ -185,6 +207,9 @@ class HeavyBall(LearnedSolve):
     Shapes:
         - **alpha, beta:** `(K,)` or `(K, heads)`
 
+    Raises:
+        ValueError: a number of steps or heads below 1.
+
     Source:
         Do et al. 2024, appendix A.7 and A.8; the momentum is that of Polyak 1964.
 
@@ -219,7 +244,7 @@ class HeavyBall(LearnedSolve):
 
 
 class GuardedCG(LearnedSolve):
-    r"""True conjugate gradients of fixed length, Jacobi-scaled, without parameters.
+    """True conjugate gradients of fixed length, Jacobi-scaled, without parameters.
 
     Each inner product is per independent system, and a system whose residual has vanished stops:
     value and gradient stay finite after convergence. Converges much faster than any fixed steps,
@@ -228,6 +253,12 @@ class GuardedCG(LearnedSolve):
     Args:
         cg_steps: $K$, at least 1.
         heads: accepted for the sake of one signature; nothing here is per head.
+
+    Shapes:
+        - **b, x0, output:** `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: a number of steps or heads below 1.
 
     Example:
         >>> import torch

@@ -39,6 +39,17 @@ class QuadraticUnroll(nn.Module, ABC):
     Raises:
         ValueError: `mu` missing for `LeastSquares` or given for `Interpolation`; data and graph
             that do not fit together.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import GLR, Graph, Identity, LeastSquares, QuadraticUnroll, path_graph
+        >>> class MyUnroll(QuadraticUnroll):
+        ...     def prior(self, graph):
+        ...         return GLR(graph, self.mu)
+        >>> graph = Graph(path_graph(3), torch.ones(3))
+        >>> layer = MyUnroll(cg_steps=4, mu=1.0)
+        >>> layer(LeastSquares(Identity(), torch.rand(3, 2)), graph).shape
+        torch.Size([3, 2])
     """
 
     def __init__(

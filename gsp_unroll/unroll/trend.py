@@ -28,6 +28,14 @@ class GTFUnroll(ADMMUnroll):
         rho: initial penalty for `LeastSquares`. Leave it None for `Interpolation`.
         solver: makes each linear solve from `(cg_steps, heads)`.
 
+    Shapes:
+        - **data.y:** `(*batch, nodes, channels)`
+        - **graph.weight:** `(*batch, edges)`
+        - **output:** `(*batch, nodes, channels)`
+
+    Raises:
+        ValueError: an order that is no whole number of at least 0; and as `ADMMUnroll`.
+
     Source:
         Wang, Sharpnack, Smola and Tibshirani 2016; the splitting is that of `GTVUnroll`.
 

@@ -27,9 +27,12 @@ def draw_clouds(
 
     Args:
         axes: one for each cloud; for points in space those of `subplot_kw={"projection": "3d"}`.
-        clouds: `(points, 2)` or `(points, 3)`, as many coordinates as the axes have, by name.
-        values: `(points,)` or `(points, 1)` for each cloud, by the same names; NaN or infinity
-            leaves a point out.
+        clouds: by name, points of as many coordinates as the axes have.
+        values: a number for each point, by the same names; NaN or infinity leaves a point out.
+
+    Shapes:
+        - **clouds:** `(points, 2)` or `(points, 3)` each
+        - **values:** `(points,)` or `(points, 1)` each
 
     Returns:
         `axes`, each with the dots as its one collection, to make a bar of colours from.

@@ -35,6 +35,16 @@ class Finding:
         remedy: a sentence: what helps.
         run: what the layer was given and what it made of it.
         picture: draws what shows it, on axes.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import GLRUnroll, Graph, Identity, LeastSquares, path_graph
+        >>> from gsp_unroll.viz import diagnose
+        >>> y = torch.linspace(0, 1, 50).unsqueeze(-1) + 0.1 * torch.randn(50, 1)
+        >>> graph = Graph(path_graph(50), torch.rand(50))
+        >>> finding = diagnose(GLRUnroll(mu=1e-4), LeastSquares(Identity(), y), graph).findings[-1]
+        >>> finding.name, finding.evidence < 0.1
+        ('under-regularisation', True)
     """
 
     name: str
@@ -69,6 +79,16 @@ class Diagnosis:
     Args:
         findings: failures, layer by layer in the order of their calls; empty if none was found.
         runs: every call of an unrolled layer.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import GLRUnroll, Graph, Identity, LeastSquares, path_graph
+        >>> from gsp_unroll.viz import diagnose
+        >>> y = torch.linspace(0, 1, 50).unsqueeze(-1) + 0.1 * torch.randn(50, 1)
+        >>> graph = Graph(path_graph(50), torch.ones(50))
+        >>> diagnosis = diagnose(GLRUnroll(mu=1e-4), LeastSquares(Identity(), y), graph)
+        >>> diagnosis.healthy, len(diagnosis.runs)
+        (False, 1)
     """
 
     findings: tuple[Finding, ...]

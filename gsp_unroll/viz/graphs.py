@@ -31,14 +31,19 @@ def draw_graph(
 
     Args:
         ax: axes to draw on; for positions in space those of `subplots(projection="3d")`.
-        graph: a single graph, weights `(edges,)`.
-        position: `(nodes, 2)`, horizontal and vertical coordinate of each node, or `(nodes, 3)`.
-            Of an image (a lattice of two axes) it may be left out: column and row of each pixel,
-            the first row on top.
-        background: an image `(height, width[, 3])` of values in [0, 1], whose pixel centres have
-            whole coordinates.
-        signal: `(nodes,)` or `(nodes, 1)`, drawn as the colour of the nodes; NaN leaves one out.
+        graph: a single graph.
+        position: horizontal and vertical coordinate of each node, in space a third one. Of an image
+            (a lattice of two axes) it may be left out: column and row of each pixel, the first row
+            on top.
+        background: an image of values in [0, 1], whose pixel centres have whole coordinates.
+        signal: drawn as the colour of the nodes; NaN leaves one out.
         color: of the edges, in any form that matplotlib takes.
+
+    Shapes:
+        - **graph.weight:** `(edges,)`
+        - **position:** `(nodes, 2)` or `(nodes, 3)`
+        - **background:** `(height, width)` or `(height, width, 3)`
+        - **signal:** `(nodes,)` or `(nodes, 1)`
 
     Returns:
         `ax`.
@@ -104,11 +109,16 @@ def draw_map(
 
     Args:
         ax: plane axes to draw on.
-        graph: a single graph, weights `(edges,)`.
-        latitude: `(nodes,)`, -90 to 90.
-        longitude: `(nodes,)`, -180 to 360.
-        signal: `(nodes,)` or `(nodes, 1)`, drawn as the colour of the nodes; NaN leaves one out.
+        graph: a single graph.
+        latitude: in degrees, -90 to 90.
+        longitude: in degrees, -180 to 360.
+        signal: drawn as the colour of the nodes; NaN leaves one out.
         color: of the edges, in any form that matplotlib takes.
+
+    Shapes:
+        - **graph.weight:** `(edges,)`
+        - **latitude, longitude:** `(nodes,)`
+        - **signal:** `(nodes,)` or `(nodes, 1)`
 
     Returns:
         `ax`.
@@ -136,11 +146,8 @@ def draw_map(
             f"({graph.num_nodes},)",
             "Give the place of every node of the graph.",
         )
-    lat, lon = latitude.detach().cpu(), longitude.detach().cpu()
-    turn = torch.deg2rad(lon)
-    middle = torch.rad2deg(torch.atan2(turn.sin().sum(), turn.cos().sum()))
-    lon = middle + _short_way(lon - middle)
-    at = torch.stack([lon, lat], -1)
+    at = position_on_map(latitude, longitude)
+    lon, lat = at.unbind(-1)
     tail, head = _ends(graph)
     way = torch.stack([_short_way(lon[head] - lon[tail]), lat[head] - lat[tail]], -1)
     segments = torch.stack([at[tail], at[tail] + way], 1)
@@ -161,6 +168,14 @@ def draw_map(
     ax.set_xlabel("longitude")
     ax.set_ylabel("latitude")
     return ax
+
+
+def position_on_map(latitude: Tensor, longitude: Tensor) -> Tensor:
+    """Where `draw_map` draws places: `(nodes, 2)`, longitudes without a jump, then latitudes."""
+    lat, lon = latitude.detach().cpu(), longitude.detach().cpu()
+    turn = torch.deg2rad(lon)
+    middle = torch.rad2deg(torch.atan2(turn.sin().sum(), turn.cos().sum()))
+    return torch.stack([middle + _short_way(lon - middle), lat], -1)
 
 
 def _pixels(graph: Graph) -> Tensor:

@@ -84,11 +84,14 @@ def draw_iterations(
 
     Args:
         ax: axes to draw on.
-        values: `(iterates, ...)`, from `objectives` or `residuals`. How far an objective is from
-            the optimum is drawn by taking the optimum off first.
+        values: from `objectives` or `residuals`. How far an objective is from the optimum is drawn
+            by taking the optimum off first.
         label: what the numbers are.
         first: number of the first iterate; 0 where the values begin with a start.
         every: iterations from one value to the next, as `ADMM.check_every`.
+
+    Shapes:
+        - **values:** `(iterates, ...)`, at least one
 
     Returns:
         `ax`.

@@ -24,27 +24,41 @@ MEDIAN_TO_DEVIATION = 1.4826 / 2**0.5
 class LayerRun:
     r"""What an unrolled layer was given and what it made of it.
 
-    Numbers of one signal and channel are `(*batch, 1, channels)`, and NaN where they are not
-    known.
+    Numbers that are not known are NaN.
 
     Args:
         layer: its name inside the model, "" for the model itself.
         graph: what it solved on.
-        neighbors: how many neighbours count at a node, `(*batch,)`: `effective_neighbors`, with 0
-            at nodes whose edges weigh nothing.
+        neighbors: how many neighbours count at a node: `effective_neighbors`, with 0 at nodes whose
+            edges weigh nothing.
         available: how many it would be with equal weights.
-        objective: of the start and of each iterate, with the prior of the last one,
-            `(iterates + 1, *batch, graphs, channels)`.
+        objective: of the start and of each iterate, with the prior of the last one.
         floor: an objective that counts as zero.
-        observed: what was measured, NaN where nothing was, `(*batch, nodes, channels)`.
+        observed: what was measured, NaN where nothing was.
         output: what the layer returns.
         misfit: root mean square of output minus observation, at observed nodes.
-        noise: $\sigma$ of the observation by the median difference of neighbours: an upper
-            bound, since the signal differs too. Known of `LeastSquares` with values seen one by
-            one.
+        noise: $\sigma$ of the observation by the median difference of neighbours: an upper bound,
+            since the signal differs too. Known of `LeastSquares` with values seen one by one.
         spread: standard deviation of the output over that of the observation.
         change: root mean square of output minus start where a value is free, over the standard
             deviation of the observation.
+
+    Shapes:
+        - **neighbors, available:** `(*batch,)`
+        - **objective:** `(iterates + 1, *batch, graphs, channels)`
+        - **floor:** `(*batch, graphs, channels)`
+        - **observed, output:** `(*batch, nodes, channels)`
+        - **misfit, noise, spread, change:** `(*batch, 1, channels)`
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import GLRUnroll, Graph, Identity, LeastSquares, path_graph
+        >>> from gsp_unroll.viz import diagnose
+        >>> graph = Graph(path_graph(50), torch.ones(50))
+        >>> layer, data = GLRUnroll(cg_steps=3, mu=1.0), LeastSquares(Identity(), torch.rand(50, 2))
+        >>> run = diagnose(layer, data, graph).runs[0]
+        >>> run.objective.shape, run.misfit.shape
+        (torch.Size([4, 1, 2]), torch.Size([1, 2]))
     """
 
     layer: str

@@ -27,11 +27,13 @@ def draw_panels(
 
     Args:
         axes: one for each image.
-        images: `(height, width)` or `(height, width, 1 or 3)` of values in [0, 1], by name; what is
-            outside is cut off in the picture.
+        images: by name, of values in [0, 1]; what is outside is cut off in the picture.
         truth: what they should be. An image equal to it has its name alone.
         border: pixels on each side that the PSNR leaves out.
         part: rows and columns to be drawn, without titles: an enlarged detail.
+
+    Shapes:
+        - **images, truth:** `(height, width)` or `(height, width, 1 or 3)`
 
     Returns:
         `axes`.

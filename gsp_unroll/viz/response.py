@@ -27,11 +27,23 @@ class SpectralResponse:
     r"""What a layer makes of each eigenvector of $L$, from low frequencies to high.
 
     Args:
-        eigenvalue: $\lambda_k$ of $L$, ascending, `(nodes,)`.
-        realised: $h(\lambda_k)=u_k^\top\,\mathrm{layer}(u_k)$, `(nodes,)`.
-        ideal: $1/(1+\mu\lambda_k)$, the converged solve, `(nodes,)`.
-        leak: $\|\mathrm{layer}(u_k)-h(\lambda_k)u_k\|$, `(nodes,)`: what comes out at other
-            frequencies. It is not zero where a solve is scaled by degrees that differ.
+        eigenvalue: $\lambda_k$ of $L$, ascending.
+        realised: $h(\lambda_k)=u_k^\top\,\mathrm{layer}(u_k)$.
+        ideal: $1/(1+\mu\lambda_k)$, the converged solve.
+        leak: $\|\mathrm{layer}(u_k)-h(\lambda_k)u_k\|$: what comes out at other frequencies. It is
+            not zero where a solve is scaled by degrees that differ.
+
+    Shapes:
+        - **eigenvalue, realised, ideal, leak:** `(nodes,)`
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import GLRUnroll, Graph, path_graph
+        >>> from gsp_unroll.viz import spectral_response
+        >>> graph = Graph(path_graph(2), torch.tensor([1.0, 0.0]))
+        >>> response = spectral_response(GLRUnroll(cg_steps=30, mu=1.0), graph)
+        >>> [round(v, 3) for v in response.eigenvalue.tolist()]
+        [0.0, 2.0]
     """
 
     eigenvalue: Tensor
@@ -68,11 +80,18 @@ def spectral_response(layer: QuadraticUnroll, graph: Graph) -> SpectralResponse:
         >>> bool((response.realised - response.ideal).abs().max() < 1e-3)
         True
     """
-    if not isinstance(layer, QuadraticUnroll) or layer.log_mu is None or layer.heads is not None:
+    if not isinstance(layer, QuadraticUnroll) or layer.log_mu is None:
         raise mistake(
             f"{type(layer).__name__}({layer.extra_repr()})",
             "a quadratic layer with mu and without heads",
-            "Build GLRUnroll(mu=...), or load the state of one head into it.",
+            "Build GLRUnroll(mu=...).",
+        )
+    if layer.heads is not None:
+        raise mistake(
+            f"a {type(layer).__name__} with heads={layer.heads}",
+            "a quadratic layer with mu and without heads: each head has a response of its own",
+            "Make one for head h, single = GLRUnroll(cg_steps, mu=1.0), and load its numbers with "
+            "single.load_state_dict({k: v[..., h] for k, v in layer.state_dict().items()}).",
         )
     check_single(graph)
     n = graph.num_nodes

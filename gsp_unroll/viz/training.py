@@ -80,6 +80,9 @@ def draw_parameters(
         steps: when they were taken; 0, 1, 2, ... by default.
         names: of the tensors to be drawn; by default those of at most 16 numbers.
 
+    Shapes:
+        - **tensors of a state:** any; those of one name are of one shape
+
     Returns:
         `ax`.
 

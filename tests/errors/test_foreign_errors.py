@@ -25,6 +25,30 @@ def networkx(*triples, kind=nx.Graph, name="weight"):
 
 # what is wrong: (the call, a word of "Got", a word of "Expected", a word of the advice)
 MISTAKES = {
+    "a matrix is no graph of NetworkX": (
+        lambda: Graph.from_networkx(np.eye(3)),
+        "a ndarray",
+        "a graph of NetworkX",
+        "from_scipy",
+    ),
+    "nor is a list of edges": (
+        lambda: Graph.from_networkx([(0, 1)]),
+        "a list",
+        "a graph of NetworkX",
+        "from_edge_index",
+    ),
+    "a number is no names": (
+        lambda: Graph(path_graph(3), torch.ones(3)).to_networkx(5),
+        "nodes=5, which are no names",
+        "3 names that can be hashed",
+        "list\\(G\\)",
+    ),
+    "names that cannot be hashed": (
+        lambda: Graph(path_graph(3), torch.ones(3)).to_networkx([[0], [1], [2]]),
+        "no names of nodes .*unhashable",
+        "3 names that can be hashed",
+        "list\\(G\\)",
+    ),
     "no matrix": (lambda: Graph.from_scipy([[0.0]]), "a list", "of SciPy", "from_adjacency"),
     "a matrix of torch": (
         lambda: Graph.from_scipy(torch.eye(2)),

@@ -1,6 +1,7 @@
 """The command `gsp-unroll`: every picture in its place, nothing lost, and an honest exit status."""
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -277,3 +278,18 @@ def test_the_module_is_the_command():
         run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
         assert run.returncode == status
         assert "gsp-unroll" in run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("words", [["info"], ["--help"]])
+def test_a_reader_that_has_left_is_no_error_to_report(words):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "gsp_unroll", *words]
+    # buffered, as a shell starts it: what is written only meets the pipe when it is flushed
+    given = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    run = subprocess.run(
+        command, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=given
+    )
+    os.close(writer)
+    assert run.stderr == ""
+    assert run.returncode == 1  # as Python's documentation has it

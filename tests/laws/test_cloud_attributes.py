@@ -148,6 +148,16 @@ def test_few_points_and_copies_are_no_trouble():
 
 
 MISTAKES = {
+    "16 bits": (
+        torch.rand(3, 3),
+        torch.rand(3, 1).half(),
+        r"attributes of dtype torch\.float16",
+    ),
+    "places of 16 bits": (
+        torch.rand(3, 3).half(),
+        torch.rand(3, 1),
+        r"coordinates of dtype torch\.float16",
+    ),
     "coordinates": (torch.full((3, 3), NAN), torch.rand(3, 1), "9 values of them NaN.*known()"),
     "one axis": (torch.rand(3), torch.rand(3, 1), r"shape \(3,\).*\(nodes, d\)"),
     "points": (torch.rand(4, 3), torch.rand(3, 1), "attributes"),

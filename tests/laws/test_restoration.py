@@ -377,7 +377,19 @@ def test_a_picture_tells_readings_from_gaps():
     assert [len(c.get_offsets()) for c in axes.collections[1:]] == [known, 40 - known, 0]
     globe = OnGlobe([48.0, 49.0], [-2.0, -1.0])
     axes = restore(np.array([1.0, NAN]), globe, Fixed(GLR, 1.0)).draw(figure.Figure().subplots())
-    assert axes.collections[1].get_offsets().tolist() == [[-2.0, 48.0]]
+    np.testing.assert_allclose(axes.collections[1].get_offsets(), [[-2.0, 48.0]])
+    assert axes.get_xlabel() == "longitude"
+
+
+def test_a_picture_across_the_date_line_is_in_one_piece():
+    figure = pytest.importorskip("matplotlib.figure")
+    fiji = OnGlobe([-17.0, -18.0, -19.0], [178.0, 179.0, -179.0])
+    result = restore(np.array([1.0, 2.0, 3.0]), fiji, Fixed(GLR, 1.0))
+    axes = result.draw(figure.Figure().subplots())
+    np.testing.assert_allclose(axes.collections[1].get_offsets()[:, 0], [178, 179, 181])
+    # somebody's own layout is no map
+    axes = result.draw(figure.Figure().subplots(), torch.rand(3, 2))
+    assert axes.get_xlabel() == ""
 
 
 # ---- mistakes -------------------------------------------------------------------------------

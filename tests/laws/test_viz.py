@@ -222,13 +222,25 @@ class TestResponse:
         torch.testing.assert_close(response.realised, 1 + slope * x)
         assert float(response.leak.max()) < 1e-12
 
+    def test_a_head_is_looked_at_as_the_message_says(self):
+        layer = GLRUnroll(4, mu=1.0, heads=2)
+        layer.log_mu.data += torch.tensor([0.0, 1.0])
+        graph = path([1.0, 2.0, 0.0])
+        data = LeastSquares(Identity(), torch.rand(3, 2))
+        both = layer(data.per_head(), Graph(graph.topology, graph.weight.expand(2, -1)))
+        for h in range(2):
+            single = GLRUnroll(4, mu=1.0)
+            single.load_state_dict({k: v[..., h] for k, v in layer.state_dict().items()})
+            torch.testing.assert_close(single(data, graph), both[h])
+            assert float(spectral_response(single, graph).realised[0]) == pytest.approx(1, abs=1e-5)
+
     def test_mistakes(self):
         graph = path([1.0, 0.0])
         with pytest.raises(ValueError, match=r"Got GTVUnroll\(.*Expected a quadratic layer"):
             spectral_response(GTVUnroll(), graph)
         with pytest.raises(ValueError, match="Expected a quadratic layer with mu"):
             spectral_response(GLRUnroll(), graph)
-        with pytest.raises(ValueError, match="and without heads"):
+        with pytest.raises(ValueError, match=r"heads=2.*without heads.*load_state_dict"):
             spectral_response(GLRUnroll(mu=1.0, heads=2), graph)
         with pytest.raises(ValueError, match=r"Got weights of shape \(3, 2\)"):
             spectral_response(GLRUnroll(mu=1.0), Graph(graph.topology, torch.ones(3, 2)))

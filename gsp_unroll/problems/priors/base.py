@@ -27,6 +27,30 @@ class Prior(ABC):
       K^\top WK,\qquad K^\top Wz .$$
 
     Priors add up: `a + b` is a `SumPrior`.
+
+    Shapes:
+        - **x:** `(*batch, nodes, channels)`
+        - **output:** `(*batch, graphs, channels)`, or one number for all channels where it couples
+          them
+
+    Raises:
+        ValueError: on call, a signal that does not fit `K`; a batch of graphs where the prior does
+            not say which graph its terms belong to.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Identity, Prior
+        >>> from gsp_unroll.problems import soft_threshold
+        >>> class Sparse(Prior):
+        ...     K = Identity()
+        ...
+        ...     def penalty(self, z):
+        ...         return z.abs()
+        ...
+        ...     def prox(self, z, step):
+        ...         return soft_threshold(z, step)
+        >>> Sparse()(torch.tensor([[1.0], [-2.0]])).item()
+        3.0
     """
 
     #: True when `g` is a norm (positively homogeneous, symmetric) that no clipping of `x` to the
@@ -123,6 +147,33 @@ class GraphPrior(Prior):
     r"""A prior on the differences along edges, $K=\mathrm{grad}$, split in the metric of the edge
     weights, $W=\mathrm{diag}(w)$: then $K^\top WK=L$ is the very Laplacian that GLR uses, and no
     weight enters the proximal map.
+
+    A subclass writes `penalty` and `prox`, as a new prior of one's own does.
+
+    Args:
+        graph: the weighted graph.
+
+    Shapes:
+        - **graph.weight:** `(*batch, edges)`
+        - **x:** `(*batch, nodes, channels)`
+        - **output:** `(*batch, graphs, channels)`
+
+    Raises:
+        ValueError: on call, a signal on other nodes, or of another dtype or device than the
+            weights.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import Graph, GraphPrior, path_graph
+        >>> class Squares(GraphPrior):
+        ...     def penalty(self, z):
+        ...         return self.w * z**2 / 2
+        ...
+        ...     def prox(self, z, step):
+        ...         return z / (1 + step)
+        >>> prior = Squares(Graph(path_graph(3), torch.tensor([1.0, 2.0, 0.0])))
+        >>> prior(torch.tensor([[0.0], [1.0], [4.0]])).item()  # that is GLR
+        9.5
     """
 
     graph: Graph

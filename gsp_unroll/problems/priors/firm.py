@@ -37,6 +37,15 @@ class FirmGTV(GTV):
         lam: weight of the prior, at least 0; a tensor must broadcast against signals.
         knee: $k$, above 0, a height of jumps; a tensor likewise.
 
+    Shapes:
+        - **graph.weight:** `(*batch, edges)`
+        - **x:** `(*batch, nodes, channels)`
+        - **output:** `(*batch, graphs, channels)`
+
+    Raises:
+        ValueError: a `lam` below 0 or a knee that is not above 0, or one not finite; on call, a
+            signal of another dtype or device than the weights, or on other nodes.
+
     Source:
         The prior of arXiv 2506.02381, and Selesnick 2017. Differs from the former in that the
         envelope is that of the difference and not of its product with the weight: then no weight

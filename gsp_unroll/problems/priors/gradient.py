@@ -59,8 +59,14 @@ class GGLR(QuadraticPrior, GradientPrior):
         graph: a `GradientGraph`, or a graph on a lattice, whose slopes are along the axes.
         mu: weight of the prior, at least 0; a tensor must broadcast against signals.
 
+    Shapes:
+        - **graph.weight:** `(*batch, edges)`
+        - **x:** `(*batch, nodes, channels)`
+        - **output:** `(*batch, graphs, channels)`
+
     Raises:
-        ValueError: a graph that is neither.
+        ValueError: a graph that is neither; a weight that is negative or not finite; on call, a
+            signal of another dtype or device than the weights, or on other nodes.
 
     Source:
         Chen, Cheung and Zhang 2024.
@@ -91,8 +97,14 @@ class GGTV(GradientPrior, GTV):
         graph: a `GradientGraph`, or a graph on a lattice, whose slopes are along the axes.
         lam: weight of the prior, at least 0; a tensor must broadcast against signals.
 
+    Shapes:
+        - **graph.weight:** `(*batch, edges)`
+        - **x:** `(*batch, nodes, channels)`
+        - **output:** `(*batch, graphs, channels)`
+
     Raises:
-        ValueError: a graph that is neither.
+        ValueError: a graph that is neither; a weight that is negative or not finite; on call, a
+            signal of another dtype or device than the weights, or on other nodes.
 
     Source:
         Cai, Cheung and Chen 2024.

@@ -32,6 +32,11 @@ class SumPrior(Prior):
     Args:
         parts: priors on one signal. Those that are sums themselves are opened.
 
+    Shapes:
+        - **x:** `(*batch, nodes, channels)`
+        - **output:** `(*batch, graphs, channels)`, or `(*batch, graphs, 1)` where a part couples
+          channels
+
     Raises:
         ValueError: no part, or parts on different numbers of nodes.
 

@@ -10,6 +10,13 @@ def soft_threshold(z: Tensor, t: float | Tensor) -> Tensor:
     r"""$\mathrm{soft}(z,t)=\mathrm{sign}(z)\max(|z|-t,0)$, as $z$ minus its projection on
     $[-t,t]$.
 
+    Args:
+        z: values.
+        t: threshold, at least 0; a number, or a tensor that broadcasts against `z`.
+
+    Shapes:
+        - **z, returns:** any, the same
+
     Example:
         >>> import torch
         >>> from gsp_unroll.problems import soft_threshold
@@ -21,6 +28,15 @@ def soft_threshold(z: Tensor, t: float | Tensor) -> Tensor:
 
 def group_soft_threshold(z: Tensor, t: float | Tensor) -> Tensor:
     r"""$z\,\max(1-t/\|z\|_2,0)$, the norm taken over channels.
+
+    Args:
+        z: values.
+        t: threshold of the norm, at least 0; a number, or a tensor that broadcasts against one
+            number for all channels.
+
+    Shapes:
+        - **z, returns:** `(..., channels)`
+        - **t:** a number, or `(..., 1)`
 
     Example:
         >>> import torch
@@ -50,6 +66,9 @@ def firm_threshold(z: Tensor, t: float | Tensor, knee: float | Tensor) -> Tensor
         z: values.
         t: threshold, at least 0; a number, or a tensor that broadcasts against `z`.
         knee: $k$, above 0, likewise.
+
+    Shapes:
+        - **z, returns:** any, the same
 
     Source:
         Gao and Bruce 1997.

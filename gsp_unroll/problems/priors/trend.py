@@ -41,8 +41,14 @@ class GTF(GTV):
         lam: weight of the prior, at least 0; a tensor must broadcast against signals.
         order: $k$, at least 0.
 
+    Shapes:
+        - **graph.weight:** `(*batch, edges)`
+        - **x:** `(*batch, nodes, channels)`
+        - **output:** `(*batch, graphs, channels)`
+
     Raises:
-        ValueError: an order that is no whole number of at least 0.
+        ValueError: an order that is no whole number of at least 0; a `lam` below 0 or not finite;
+            on call, a signal of another dtype or device than the weights, or on other nodes.
 
     Source:
         Wang, Sharpnack, Smola and Tibshirani 2016, section 2.2.

@@ -69,6 +69,10 @@ class VectorGTV(GTV):
     Channels jump together: colours at an edge of the image, coordinates at a crease.
     Otherwise as `GTV`.
 
+    Args:
+        graph: the weighted graph.
+        lam: weight of the prior, at least 0; a tensor must broadcast against signals.
+
     Shapes:
         - **x:** `(*batch, nodes, channels)`
         - **output:** `(*batch, graphs, 1)`
