@@ -193,8 +193,17 @@ class ConjugateGradient:
         Raises:
             ValueError: `b` or `x0` of another size, device or dtype, or not finite.
         """
-        # whose first product checks shape and device
-        return self.run(A, b, self._start(b, x0))
+        # a product of which checks shape and device
+        x0 = self._start(b, x0)
+        sizes = torch.maximum(b.detach().abs(), x0.detach().abs())
+        if not _extreme(A.systems.maximum(sizes)):
+            return self.run(A, b, x0)
+        unit = A.systems.unit(sizes)
+        one = A.systems.spread(unit)
+        solution = self.run(A, b / one, x0 / one)
+        return replace(
+            solution, x=one * solution.x, primal_residual=unit * solution.primal_residual
+        )
 
     def iterates(self, A: LinearOperator, b: Signal, x0: Signal | None = None) -> Iterator[CGState]:
         """The state after each step of `solve`, for diagnostics.
@@ -338,6 +347,16 @@ class ConjugateGradient:
 def preconditioner_name(d: Tensor | None) -> str:
     """What a solve with a system of diagonal `d` is preconditioned by, for the record."""
     return "jacobi" if d is not None else "none: the operator does not know its diagonal"
+
+
+def _extreme(size: PerSystem) -> bool:
+    """Whether the squares of such values, or of what a solve leaves of them, might overflow or
+    vanish."""
+    if size.is_meta:  # a shape without values
+        return False
+    limits = torch.finfo(size.dtype)
+    usual = (size > limits.tiny**0.25) & (size < limits.max**0.25)
+    return bool((~usual & (size > 0)).any())
 
 
 def _rounding(b: Signal) -> float:
