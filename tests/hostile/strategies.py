@@ -143,7 +143,8 @@ def columns(draw):
 def _with_edge(e, w, edge, weight=1.0):
     if e.ndim != 2 or e.shape[0] != 2:
         return e, w
-    return torch.cat([e, e.new_tensor(edge).unsqueeze(-1)], 1), torch.cat([w, w.new_full((1,), weight)])
+    more = w.new_full((*w.shape[:-1], 1) if w.ndim == 1 else (1, *w.shape[1:]), weight)
+    return torch.cat([e, e.new_tensor(edge).unsqueeze(-1)], 1), torch.cat([w, more])
 
 
 #: Mistakes in the columns: `(e, w, n) -> (e, w, n)`.

@@ -111,7 +111,10 @@ def test_a_matrix_of_weights_is_read_or_refused(graph, data):
         assert_answer(read.degree, [n], torch.float64)
 
 
-@hostile(DTYPES.flatmap(lambda t: st.tuples(graphs(t, batch=True), st.sampled_from(list(FORMS)))), st.data())
+@hostile(
+    DTYPES.flatmap(lambda t: st.tuples(graphs(t, batch=True), st.sampled_from(list(FORMS)))),
+    st.data(),
+)
 def test_weights_are_taken_or_refused(given, data):
     graph, _ = given
     w = spoilt(data.draw, graph.weight, (float("nan"), float("inf"), -1.0, 0.0))
@@ -186,9 +189,11 @@ def test_bounds_are_finite_and_hold(data):
     bound = answer(lambda: gershgorin_bound(L))
     x = data.draw(signals(graph.num_nodes, torch.float64, sizes=TAME, channels=1, batch=False))
     assert bool(torch.as_tensor(bound).isfinite().all())
-    assert float((L(x) * x).sum()) <= float(torch.as_tensor(bound).max().clamp(min=0)) * float(
-        (x * x).sum()
-    ) * (1 + 1e-9) + 1e-12
+    assert (
+        float((L(x) * x).sum())
+        <= float(torch.as_tensor(bound).max().clamp(min=0)) * float((x * x).sum()) * (1 + 1e-9)
+        + 1e-12
+    )
 
 
 @hostile(st.data(), examples=60)

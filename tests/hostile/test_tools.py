@@ -66,7 +66,9 @@ def datas(draw):
     if w is not None:
         data[draw(st.sampled_from(["edge_weight", "edge_attr"]))] = w
     rows = max(n, 0) + draw(st.sampled_from([0, 0, 0, 1]))
-    data.x = draw(signals(rows, dtype, sizes=TAME, batch=draw(st.sampled_from([False, False, True]))))
+    data.x = draw(
+        signals(rows, dtype, sizes=TAME, batch=draw(st.sampled_from([False, False, True])))
+    )
     if draw(st.booleans()):
         data.x = spoilt(draw, data.x)
     if draw(st.booleans()):
@@ -167,7 +169,9 @@ def test_the_cloud_denoiser_answers_or_refuses(kind):
 def test_a_cloud_is_made_or_refused(data):
     dtype = data.draw(DTYPES)
     n = data.draw(st.integers(0, 4))
-    xyz = spoilt(data.draw, numbers(data.draw, [n, data.draw(st.sampled_from([3, 3, 2]))], dtype, "ordinary"))
+    xyz = spoilt(
+        data.draw, numbers(data.draw, [n, data.draw(st.sampled_from([3, 3, 2]))], dtype, "ordinary")
+    )
     faces = torch.tensor(
         data.draw(st.lists(st.tuples(*[st.integers(-1, 4)] * 3), max_size=3)), dtype=torch.int64
     ).reshape(-1, 3)
