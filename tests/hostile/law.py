@@ -4,7 +4,7 @@ import re
 import warnings
 
 import torch
-from hypothesis import event, given, settings
+from hypothesis import currently_in_test_context, event, given, settings
 
 THREE_PARTS = re.compile(r"Got .+\. Expected .+\. [A-Z0-9].+\.", re.DOTALL)
 #: Of a short run, the same in every run. `--hypothesis-profile=long` draws thousands of new ones.
@@ -24,6 +24,17 @@ def hostile(*strategies, examples=EXAMPLES):
     return decorate
 
 
+def check_refusal(error):
+    """That an error says what was got, what was expected and what to do."""
+    assert THREE_PARTS.fullmatch(str(error)), f"no three parts: {error!r}"
+
+
+def noted(what):
+    """For `--hypothesis-show-statistics`: how many cases came to what."""
+    if currently_in_test_context():
+        event(what)
+
+
 def answer(call):
     """What `call` returns, or None where it refuses by a `ValueError` of three parts."""
     try:
@@ -32,10 +43,10 @@ def answer(call):
             warnings.filterwarnings("ignore", ".* less than the tolerance", UserWarning)
             result = call()
     except ValueError as error:
-        assert THREE_PARTS.fullmatch(str(error)), f"no three parts: {error}"
-        event("refused")
+        check_refusal(error)
+        noted("refused")
         return None
-    event("answered")
+    noted("answered")
     return result
 
 

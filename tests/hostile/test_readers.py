@@ -15,8 +15,8 @@ import torch
 pytest.importorskip("PIL")
 pytest.importorskip("accelerate")
 
-from gsp_unroll.models import DemosaicNetwork, save_network  # noqa: E402
-from tests.hostile.fuzz_readers import READERS, mutate, read_bytes  # noqa: E402
+from gsp_unroll.models import DemosaicNetwork, save_network
+from tests.hostile.fuzz_readers import READERS, mutate, read_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDS = {"ply": "plyfile", "las": "laspy", "raw": "rawpy", "tiff": "tifffile", "png": "png"}
