@@ -76,7 +76,7 @@ def read_header(path: str | Path) -> PhotoHeader:
             return _tiff_header(path)
         from PIL import Image
 
-        with _any_size(), Image.open(path) as image:
+        with _no_warning(), Image.open(path) as image:
             return PhotoHeader(image.height, image.width, 16 if _png_bits(path) == 16 else 8)
 
 
@@ -155,7 +155,7 @@ def _check_size(path: Path) -> None:
 
 
 @contextmanager
-def _any_size() -> Iterator[None]:
+def _no_warning() -> Iterator[None]:
     """Without Pillow's word on large images: no pixel is read here."""
     from PIL import Image
 
