@@ -13,7 +13,15 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .._checks import check_finite, check_positive, check_positive_count, check_same_kind, mistake
+from .._checks import (
+    check_finite,
+    check_positive,
+    check_positive_count,
+    check_same_device,
+    check_same_kind,
+    check_signal,
+    mistake,
+)
 from .._typing import PerSystem, Signal
 from ..graph import Systems, safe_reciprocal
 from ..operators import LinearOperator
@@ -193,8 +201,10 @@ class ConjugateGradient:
         Raises:
             ValueError: `b` or `x0` of another size, device or dtype, or not finite.
         """
-        # a product of which checks shape and device
         x0 = self._start(b, x0)
+        check_signal(b, A.num_inputs, f"input of {type(A).__name__}")
+        if A.systems.batch is not None:
+            check_same_device(b, A.systems.batch, "the right-hand side", "the graph")
         sizes = torch.maximum(b.detach().abs(), x0.detach().abs())
         if not _extreme(A.systems.maximum(sizes)):
             return self.run(A, b, x0)
