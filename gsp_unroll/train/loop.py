@@ -302,9 +302,10 @@ class Training:
         wanted: dict[str, Any] = json.loads(json.dumps(asdict(self.plan)))  # as a file has it
         # what a plan could not say when the training began is as it was then: by default
         default = asdict(Plan(self.plan.network, self.plan.task, self.plan.steps))
-        if missing := STATE - {*state}:
+        missing = STATE - {*state}
+        if missing or not isinstance(state["plan"], dict):
             raise mistake(
-                f"{self._state} without {', '.join(sorted(missing))}",
+                f"{self._state} without {', '.join(sorted(missing)) or 'a plan'}",
                 "the state of a training",
                 "Give --out a folder of its own; nothing was overwritten.",
             )

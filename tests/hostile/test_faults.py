@@ -8,6 +8,7 @@ A few faults of each kind. For many more, all at new moments:
 import os
 import random
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -33,7 +34,10 @@ from gsp_unroll.train.loop import Training  # noqa: E402
 from gsp_unroll.train.plan import Plan  # noqa: E402
 from tests.hostile.law import LONG, check_refusal  # noqa: E402
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked"),
+    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+]
 
 SMALL = {"width": 4, "depth": 1, "num_iterations": 1, "cg_steps": 2, "window": 3}
 PLAN = Plan(
@@ -50,12 +54,13 @@ def child(work):
     if process:
         return process
     try:
-        quiet = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(quiet, 2)
+        # not into the file in which pytest collects what is printed: it counts on a full disk
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
         work()
         os._exit(0)
     except BaseException:
-        traceback.print_exc()
+        with suppress(OSError):
+            os.write(2, traceback.format_exc().encode())
         os._exit(1)
 
 

@@ -52,7 +52,7 @@ def test_the_gradient_of_an_extreme_solve():
     for gradient in ("unrolled", "implicit"):
         x = ConjugateGradient(gradient=gradient).solve(A, b).x
         (g,) = torch.autograd.grad(x.sum(), b)
-        assert torch.allclose(g, torch.ones_like(g), rtol=1e-6)  # constants stay
+        assert torch.allclose(g, torch.ones_like(g), rtol=1e-4)  # constants stay
 
 
 @pytest.mark.parametrize("factor", [2.0**-1000, 2.0**1000])
