@@ -72,6 +72,8 @@ for module in pkgutil.walk_packages(gsp_unroll.__path__, "gsp_unroll."):
     name = module.name
     if name.endswith("__main__") or "triton_" in name:
         continue
+    if not importlib.util.find_spec(name).origin.endswith(".py"):  # a compiled kernel
+        continue
     try:
         importlib.import_module(name)
         count += 1
