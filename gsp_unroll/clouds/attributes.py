@@ -239,7 +239,7 @@ def _checked(xyz: Tensor, y: Signal) -> Mask:
     if xyz.ndim != 2 or not xyz.is_floating_point() or bool(unmeasurable(xyz).any()):
         raise mistake(
             f"coordinates of shape {tuple(xyz.shape)} and dtype {xyz.dtype}, "
-            f"{int(unmeasurable(xyz).sum())} values of them NaN, infinite or beyond {FAR:g}",
+            f"{int(unmeasurable(xyz).sum())} values of them NaN or infinite, or beyond {FAR:g}",
             "(nodes, d) of finite floating-point values",
             "Drop unknown points with PointCloud.known().",
         )

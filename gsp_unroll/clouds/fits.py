@@ -135,7 +135,7 @@ def _check(points: Tensor, planes: tuple[int, ...], quadrics: tuple[int, ...]) -
     if not shaped or len(points) < most or bool(unmeasurable(points).any()):
         raise mistake(
             f"points of shape {tuple(points.shape)} and dtype {points.dtype}, "
-            f"{int(unmeasurable(points).sum())} values of them NaN, infinite or beyond {FAR:g}",
+            f"{int(unmeasurable(points).sum())} values of them NaN or infinite, or beyond {FAR:g}",
             f"(nodes, 3) of finite floating-point values, {most} points or more",
             "Drop unknown points with PointCloud.known(), and fit to fewer where there are few.",
         )
