@@ -203,7 +203,8 @@ def _check_pair(x: Tensor, y: Tensor) -> None:
         ):
             raise mistake(
                 f"points of shape {tuple(points.shape)} and dtype {points.dtype}, "
-                f"{int(unmeasurable(points).sum())} values of them NaN or infinite, or beyond {FAR:g}",
+                f"{int(unmeasurable(points).sum())} values of them NaN or infinite, or beyond "
+                f"{FAR:g}",
                 f"(nodes, {x.shape[-1] if x.ndim else 3}) of finite floating-point values, "
                 "one node or more",
                 "Put one point on each row, and drop unknown ones with PointCloud.known().",
