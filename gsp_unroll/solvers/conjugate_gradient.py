@@ -331,6 +331,10 @@ class ConjugateGradient:
     @torch.no_grad()
     def _inverse(self, A: LinearOperator, g: Signal, size: Signal) -> Signal:
         """`A^-1 g`; where `A` is singular, of the part of `g` that it reaches."""
+        sizes = torch.maximum(g.abs(), size.abs())
+        if _extreme(A.systems.maximum(sizes)):
+            one = A.systems.spread(A.systems.unit(sizes))
+            return one * self._inverse(A, g / one, size / one)
         zero, norm, rounding = torch.zeros_like(g), partial(_norm, A.systems), _rounding(g)
         # rounding may leave in g what A does not reach: to chase that would be to run away
         size = (1 + rounding / self.rtol) * torch.maximum(norm(g), norm(size))
