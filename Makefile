@@ -14,7 +14,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What `make accel` compiles. Pinned: newer releases may come without code (PyG issue 10716).
 ACCEL  ?= torch-scatter==2.1.2 torch-sparse==0.6.18
 
-.PHONY: help demo test accel bench lint docs site site-test clean
+.PHONY: help demo test accel bench lint audit docs site site-test clean
 
 help:
 	@echo "make demo        restore a mosaicked photograph, write the pictures to runs/"
@@ -22,6 +22,7 @@ help:
 	@echo "make accel       compile torch-scatter and torch-sparse, and test what takes them (half an hour)"
 	@echo "make bench       race against other packages, one script after another (an hour)"
 	@echo "make lint        style and types only"
+	@echo "make audit       ask the Python advisory database about everything that is installed for the tests"
 	@echo "make docs        serve the documentation on this machine, also while it is edited"
 	@echo "make site        build the documentation into site/, any warning is an error"
 	@echo "make site-test   and open every page of it in a headless Chromium, where there is one"
@@ -58,6 +59,10 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# What is installed here, optional packages included; this package itself is on no index.
+audit: $(VENV)/.audit
+	$(BIN)/python -m pip_audit --local --skip-editable
+
 # The variable hides a banner about MkDocs 2, which the documentation does not use.
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
@@ -91,6 +96,10 @@ $(VENV)/.test: $(VENV)/.torch pyproject.toml
 $(VENV)/.accel: $(VENV)/.test
 	@echo "compiling torch-scatter and torch-sparse: 24 minutes of one core, without a word"
 	$(PIP) --no-build-isolation --no-cache-dir $(ACCEL)
+	@touch $@
+
+$(VENV)/.audit: $(VENV)/.test
+	$(PIP) pip-audit
 	@touch $@
 
 $(VENV)/.browser: $(VENV)/.test

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
 from torch import Tensor
 
@@ -69,7 +71,7 @@ def check_positive_count(count: int, name: str) -> None:
 
 def check_positive(value: float, name: str) -> None:
     """A finite number above zero."""
-    if not 0 < value < float("inf"):
+    if not 0 < value <= sys.float_info.max:  # whole numbers may be beyond it
         raise mistake(f"{name}={value!r}", "a finite number above 0", f"Set {name} above 0.")
 
 

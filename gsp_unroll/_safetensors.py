@@ -15,9 +15,19 @@ from ._files import written_whole
 def write_tensors(
     path: Path, tensors: dict[str, Tensor], kind: str, metadata: dict[str, str]
 ) -> None:
-    """Writes a safetensors file of this kind; all or nothing."""
+    """Writes a safetensors file of this kind; all or nothing.
+
+    Raises:
+        OSError: no room, or no right to write there.
+    """
     with written_whole(path) as beside:
-        save_file(tensors, beside, metadata={"format": kind} | metadata)
+        try:
+            save_file(tensors, beside, metadata={"format": kind} | metadata)
+        except SafetensorError as error:
+            raise OSError(
+                f"Got {path}, which cannot be written ({error}). Expected room and the right to "
+                "write there. Nothing was overwritten; make room and run the same again."
+            ) from error
         beside.chmod(0o644)  # it is written for its owner alone, and may be installed for all
 
 
@@ -35,8 +45,9 @@ def read_tensors(
             metadata = file.metadata() or {}
             if metadata.get("format") != kind:
                 raise foreign(path, "another kind of file", kind, advice)
+            # a number format that this torch does not have raises whatever torch raises
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
-    except SafetensorError as error:
+    except (SafetensorError, AttributeError, KeyError, TypeError) as error:
         raise foreign(path, str(error), kind, advice) from error
 
 

@@ -138,13 +138,21 @@ def read_raw(path: str | Path) -> RawFrame:
                 "a frame behind a Bayer array",
                 "It needs no demosaicking.",
             )
+        if raw.raw_image_visible is None:
+            raise mistake(f"{path} without a frame", "a camera file", "Convert it to DNG.")
         values = raw.raw_image_visible.copy()
         colors = raw.raw_colors_visible.copy()
-        names = raw.color_desc.decode()
+        names = raw.color_desc.decode(errors="replace")
         black = np.asarray(raw.black_level_per_channel, np.float32)
         white_level = float(raw.white_level)
         gains = np.asarray(raw.camera_whitebalance, np.float32)
         turns = QUARTER_TURNS.get(raw.sizes.flip, 0)
+    if not white_level > black.max():
+        raise mistake(
+            f"{path}, whose white level {white_level:g} is not above its black {black.max():g}",
+            "levels that tell dark from full",
+            "Convert it to DNG.",
+        )
     if (colors[2:] != colors[:-2]).any() or (colors[:, 2:] != colors[:, :-2]).any():
         raise mistake(
             f"{path}, whose filter array does not repeat every 2 pixels",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def read_header(path: str | Path) -> PhotoHeader:
             return _tiff_header(path)
         from PIL import Image
 
-        with Image.open(path) as image:
+        with _no_warning(), Image.open(path) as image:
             return PhotoHeader(image.height, image.width, 16 if _png_bits(path) == 16 else 8)
 
 
@@ -118,9 +119,9 @@ def _readable(path: Path) -> Iterator[None]:
     """What Pillow and tifffile raise becomes our message."""
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, ImportError, MemoryError):
         raise
-    except (OSError, ValueError, SyntaxError, IndexError) as error:
+    except Exception as error:  # a foreign file makes a reader raise nearly anything
         raise mistake(
             f"{path}, which cannot be read ({error})",
             "an image file",
@@ -134,6 +135,9 @@ def read_photo(path: str | Path) -> np.ndarray:
     Grey ones get three equal colours, transparency is dropped. Of PNG and TIFF files with 16 bits
     all bits are used. A photograph that a camera has turned stands upright.
 
+    A header is looked at before memory is taken: what promises more than twice
+    `PIL.Image.MAX_IMAGE_PIXELS` is refused, unless that is None.
+
     Args:
         path: the file.
 
@@ -142,7 +146,8 @@ def read_photo(path: str | Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a file that is no image, or an image of another kind of numbers.
+        ValueError: a file that is no image, or an image of another kind of numbers, or of more
+            pixels than that.
 
     Example:
         >>> import tempfile
@@ -156,6 +161,7 @@ def read_photo(path: str | Path) -> np.ndarray:
         ((4, 6, 3), dtype('float32'), 1.0)
     """
     path = Path(path)
+    _check_size(path)
     with _readable(path):
         image = _read_tiff(path) if path.suffix.lower() in TIFF else _read(path)
     if image.dtype not in (np.uint8, np.uint16):
@@ -174,6 +180,30 @@ def read_photo(path: str | Path) -> np.ndarray:
     if colors.shape[-1] < 3:  # grey, with or without transparency
         colors = colors[..., :1].repeat(3, -1)
     return colors[..., :3].astype(np.float32) / np.iinfo(image.dtype).max
+
+
+def _check_size(path: Path) -> None:
+    """A small file may promise a large image: Pillow's bound, for what others read too."""
+    header = read_header(path)
+    from PIL import Image
+
+    bound, pixels = Image.MAX_IMAGE_PIXELS, header.height * header.width
+    if bound is not None and pixels > 2 * bound:
+        raise mistake(
+            f"{path}, an image of {header.width} x {header.height} pixels",
+            f"at most {2 * bound / 1e6:.4g} megapixels",
+            "If it is trusted and memory is enough, raise PIL.Image.MAX_IMAGE_PIXELS.",
+        )
+
+
+@contextmanager
+def _no_warning() -> Iterator[None]:
+    """Without Pillow's word on large images: no pixel is read here."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
 
 
 def _read(path: Path) -> np.ndarray:

@@ -3,6 +3,10 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# more cases of the properties in tests/hostile, see there; any other test sets its own number
+settings.register_profile("long", max_examples=2000, deadline=None)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = REPOSITORY.parent / "shared" / "data"

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .. import __version__
-from .._safetensors import read_tensors
+from .._safetensors import foreign, read_tensors
 from .._tables import markdown_table
 from ..kernels import show_backends
 from ..models.named import ADVICE, FORMAT, load_network
@@ -71,7 +71,11 @@ def about_network(name: str) -> str:
 
 def _metadata(path: Path) -> dict[str, Any]:
     _, metadata = read_tensors(path, FORMAT, ADVICE)
-    return metadata | {key: json.loads(metadata[key]) for key in ("arguments", "about")}
+    try:
+        known = {key: json.loads(metadata[key]) for key in ("arguments", "about")}
+        return {"network": metadata["network"], **known, "about": dict(known["about"])}
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise foreign(path, f"its description is none: {error}", FORMAT, ADVICE) from error
 
 
 def _parameters(path: Path) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .._checks import check_positive_count, check_signal, mistake
 from .._typing import Mask, Signal
-from .distances import search_tree
+from .distances import FAR, search_tree, unmeasurable
 
 #: Points estimated at a time: about 100 MB.
 CHUNK = 4096
@@ -247,10 +247,10 @@ def inpaint_attributes(xyz: Tensor, y: Signal, neighbors: int = 16) -> Inpaintin
 
 def _checked(xyz: Tensor, y: Signal) -> Mask:
     """The points with an attribute."""
-    if xyz.ndim != 2 or not xyz.is_floating_point() or not bool(xyz.isfinite().all()):
+    if xyz.ndim != 2 or not xyz.is_floating_point() or bool(unmeasurable(xyz).any()):
         raise mistake(
             f"coordinates of shape {tuple(xyz.shape)} and dtype {xyz.dtype}, "
-            f"{int((~xyz.isfinite()).sum())} values of them NaN or infinite",
+            f"{int(unmeasurable(xyz).sum())} values of them NaN or infinite, or beyond {FAR:g}",
             "(nodes, d) of finite floating-point values",
             "Drop unknown points with PointCloud.known().",
         )

@@ -175,6 +175,15 @@ def _nearest(x: Tensor, y: Tensor) -> Tensor:
     return torch.from_numpy(near).to(x.device)
 
 
+#: A coordinate whose square, or the sum of some, might overflow in float64.
+FAR = 1e150
+
+
+def unmeasurable(points: Tensor) -> Tensor:
+    """Coordinates from which no distance can be told: NaN, infinite, or beyond `FAR`."""
+    return ~(points.detach().double().abs() <= FAR)
+
+
 def search_tree(points: Tensor) -> Any:
     """SciPy's tree of the points, for the nearest of them."""
     from scipy.spatial import cKDTree  # takes a third of a second to import
@@ -190,11 +199,12 @@ def _check_pair(x: Tensor, y: Tensor) -> None:
             or 0 in points.shape
             or points.shape[1] != x.shape[1]
             or not points.is_floating_point()
-            or not bool(points.isfinite().all())
+            or bool(unmeasurable(points).any())
         ):
             raise mistake(
                 f"points of shape {tuple(points.shape)} and dtype {points.dtype}, "
-                f"{int((~points.isfinite()).sum())} values of them NaN or infinite",
+                f"{int(unmeasurable(points).sum())} values of them NaN or infinite, or beyond "
+                f"{FAR:g}",
                 f"(nodes, {x.shape[-1] if x.ndim else 3}) of finite floating-point values, "
                 "one node or more",
                 "Put one point on each row, and drop unknown ones with PointCloud.known().",

@@ -16,6 +16,8 @@ from .cloud import PointCloud
 
 #: What a coordinate, a colour and a normal are called in a PLY file.
 XYZ, RGB, NORMAL = ("x", "y", "z"), ("red", "green", "blue"), ("nx", "ny", "nz")
+#: A PLY file has its header in so many lines.
+HEADER_LINES = 10_000
 
 
 def read_cloud(path: str | Path) -> PointCloud:
@@ -146,12 +148,14 @@ def _check_ply_size(path: Path) -> None:
     """A header that promises more than the file can hold is refused before memory is taken."""
     size, room = path.stat().st_size, 0
     with path.open("rb") as file:
-        for _ in range(1000):
+        for _ in range(HEADER_LINES):
             words = file.readline(1000).split()
             if words[:1] == [b"end_header"]:
                 break
             if words[:1] == [b"element"]:
-                room += int(words[2])  # at least a byte each
+                room += abs(int(words[2]))  # at least a byte each
+        else:
+            raise ValueError(f"no end of its header in {HEADER_LINES} lines")
     if room > size:
         raise ValueError(f"cut short: its header promises {room} elements in {size} bytes")
 
@@ -168,7 +172,9 @@ def _triangles(polygons: np.ndarray) -> np.ndarray:
     parts = [np.empty((0, 3), np.int64)]
     for size in np.unique(sizes[sizes >= 3]):
         corners = np.stack(polygons[sizes == size]).astype(np.int64)
-        parts.extend(corners[:, [0, i, i + 1]] for i in range(1, size - 1))
+        i = np.arange(1, size - 1)
+        fan = np.stack([np.zeros_like(i), i, i + 1], -1)
+        parts.append(corners[:, fan].transpose(1, 0, 2).reshape(-1, 3))
     return np.concatenate(parts)
 
 
@@ -238,8 +244,10 @@ def _read_las(path: Path) -> PointCloud:
             "Run pip install 'gsp_unroll[clouds]', or convert the file to PLY."
         ) from error
     with laspy.open(path) as file:
-        smallest = 1 if path.suffix.lower() == ".laz" else file.header.point_format.size
-        if file.header.point_count * smallest > 1000 * path.stat().st_size:
+        # a compressed point may take a bit or less
+        packed = file.header.are_points_compressed
+        room = (1000 if packed else 1) * path.stat().st_size
+        if file.header.point_count * (1 if packed else file.header.point_format.size) > room:
             raise ValueError(f"cut short: its header promises {file.header.point_count} points")
         data = file.read()
         promised = file.header.point_count

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .._checks import mistake
-from .distances import search_tree
+from .distances import FAR, search_tree, unmeasurable
 
 #: Points fitted at a time: about 100 MB.
 CHUNK = 2048
@@ -146,10 +146,10 @@ def _check(points: Tensor, planes: tuple[int, ...], quadrics: tuple[int, ...]) -
         )
     most = max(planes + quadrics)
     shaped = points.ndim == 2 and points.shape[1] == 3 and points.is_floating_point()
-    if not shaped or len(points) < most or not bool(points.isfinite().all()):
+    if not shaped or len(points) < most or bool(unmeasurable(points).any()):
         raise mistake(
             f"points of shape {tuple(points.shape)} and dtype {points.dtype}, "
-            f"{int((~points.isfinite()).sum())} values of them NaN or infinite",
+            f"{int(unmeasurable(points).sum())} values of them NaN or infinite, or beyond {FAR:g}",
             f"(nodes, 3) of finite floating-point values, {most} points or more",
             "Drop unknown points with PointCloud.known(), and fit to fewer where there are few.",
         )

@@ -129,8 +129,15 @@ def read_interrupted(folder: Path, task: str, seed: int, center: int | None = No
     part = _part(folder, task, seed, center)
     if not part.exists():
         return []
-    whole = part.read_bytes().rpartition(b"\n")[0].decode("utf-8").splitlines()
-    return [_result(cells) for cells in csv.reader(whole[1:])]
+    try:
+        whole = part.read_bytes().rpartition(b"\n")[0].decode("utf-8").splitlines()
+        return [_result(cells) for cells in csv.reader(whole[1:])]
+    except (ValueError, csv.Error) as error:
+        raise mistake(
+            f"{part}, which cannot be read ({error})",
+            "results that an evaluation has left",
+            "Move it away to evaluate anew; nothing was overwritten.",
+        ) from error
 
 
 def _part(folder: Path, task: str, seed: int, center: int | None) -> Path:

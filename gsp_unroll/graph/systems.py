@@ -61,7 +61,8 @@ class Systems:
     def maximum(self, x: Signal) -> PerSystem:
         """Largest value of `x` in each system; minus infinity where a system has no node."""
         if self.couples_channels:
-            x = x.amax(-1, keepdim=True)
+            none = x.new_full((*x.shape[:-1], 1), -torch.inf)
+            x = x.amax(-1, keepdim=True) if x.shape[-1] else none
         if x.shape[-2] == 0:
             return x.new_full((*x.shape[:-2], self.num_graphs, x.shape[-1]), -torch.inf)
         if self.batch is None:
@@ -69,6 +70,14 @@ class Systems:
         lowest = x.new_full((*x.shape[:-2], self.num_graphs, x.shape[-1]), -torch.inf)
         graph_of_entry = self.batch.unsqueeze(-1).expand_as(x)
         return lowest.scatter_reduce(-2, graph_of_entry, x, "amax")
+
+    @torch.no_grad()
+    def unit(self, x: Signal) -> PerSystem:
+        """The power of two below the largest size in each system, 1 where all is 0. To divide by it
+        loses no bit, and of what is left no square overflows or vanishes."""
+        largest = self.maximum(x.detach().abs())
+        mantissa, _ = torch.frexp(largest)  # in [1/2, 1)
+        return torch.where(largest > 0, largest / (2 * mantissa), 1)
 
     def spread(self, s: PerSystem) -> Signal:
         """Each node's copy of its system's number."""

@@ -95,7 +95,10 @@ class DotProductLearner(GraphLearner):
 
     def embed(self, features: Signal) -> Signal:
         # every node asks along some edges and answers along others: both in one tensor
-        return torch.cat([features @ self.query.mT, features @ self.key.mT], -1)
+        both = torch.cat([features @ self.query.mT, features @ self.key.mT], -1)
+        # beyond this a product of two may overflow, and a sum of such products be NaN
+        limit = (torch.finfo(both.dtype).max / self.num_keys) ** 0.5
+        return both.clamp(-limit, limit)
 
     def edge_update(self, features_i: Tensor, features_j: Tensor) -> Tensor:
         query, _ = features_i.chunk(2, -1)  # of the head, whose row this is

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from .._safetensors import foreign, read_tensors, write_tensors
 from .demosaic import DemosaicNetwork
@@ -94,9 +96,39 @@ def load_network(path: str | Path) -> ImageNetwork:
     if name not in NETWORKS:
         raise foreign(path, f"a network {name!r}, which is not known here", FORMAT, ADVICE)
     try:
-        network = NETWORKS[name](**json.loads(metadata["arguments"]))
+        arguments = json.loads(metadata["arguments"])
+        # before memory is taken for a network that the file may only claim to hold
+        _check_shapes(name, arguments, {key: value.shape for key, value in tensors.items()})
+        network = NETWORKS[name](**arguments)
         network.load_state_dict({name: value.float() for name, value in tensors.items()})
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, RecursionError) as error:
         why = f"its weights do not fit {name!r}: {error}"
         raise foreign(path, why, FORMAT, ADVICE) from error
     return network.eval()
+
+
+def _check_shapes(name: str, arguments: dict[str, Any], shapes: dict[str, torch.Size]) -> None:
+    """That the network so built takes a state of these shapes. It is built without memory, and no
+    further than to a few times the values in the file.
+
+    Raises:
+        RuntimeError: it does not.
+        ValueError: it is far too large.
+    """
+    here = threading.get_ident()
+    taken, room = 0, 2**20 + 4 * sum(shape.numel() for shape in shapes.values())
+
+    def count(_module: nn.Module, _name: str, value: nn.Parameter | None) -> None:
+        nonlocal taken
+        if value is not None and threading.get_ident() == here:
+            taken += value.numel() + 1
+            if taken > room:
+                raise ValueError(f"it takes more than {room} values, several times those there are")
+
+    watch = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            network = NETWORKS[name](**arguments)
+            network.load_state_dict({key: torch.empty(shape) for key, shape in shapes.items()})
+    finally:
+        watch.remove()

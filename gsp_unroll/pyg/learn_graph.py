@@ -135,7 +135,9 @@ class LearnGraph(BaseTransform):
 
     def _topology(self, data: Any) -> Topology:
         edge_index = data.edge_index
-        loops = int((edge_index[0] == edge_index[1]).sum())
+        # one of another shape is refused where it is read
+        shaped = edge_index.ndim == 2 and len(edge_index) == 2
+        loops = int((edge_index[0] == edge_index[1]).sum()) if shaped else 0
         if loops:
             raise mistake(
                 f"{loops} self-loops",

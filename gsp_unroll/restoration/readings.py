@@ -89,15 +89,21 @@ class Readings:
     @cached_property
     def level(self) -> Signal:
         """The mean of the readings, as a signal."""
-        return self._mean(torch.where(self.known, self.y, 0))
+        return self._mean(torch.where(self.known, self.y, 0) / self._unit) * self._unit
 
     @cached_property
     def spread(self) -> Signal:
         """Their standard deviation, as a signal; 1 where it vanishes."""
-        off = torch.where(self.known, self.y - self.level, 0)
-        s = self._mean(off.square()).sqrt()
+        off = torch.where(self.known, self.y - self.level, 0) / self._unit
+        s = self._mean(off.square()).sqrt() * self._unit
         # what rounding leaves of readings that are all alike is no spread
         return torch.where(s > 100 * torch.finfo(s.dtype).eps * self.level.abs(), s, 1)
+
+    @cached_property
+    def _unit(self) -> Signal:
+        """The size of the readings, in which no square of them overflows or vanishes."""
+        systems = self.graph.topology.systems
+        return systems.spread(systems.unit(torch.where(self.known, self.y, 0)))
 
     def _mean(self, x: Signal) -> Signal:
         systems = self.graph.topology.systems

@@ -92,7 +92,7 @@ def _of_pandas(y: Any) -> Form:
         # tables with columns of several kinds, and those that mark gaps by pandas.NA
         try:
             values = y.to_numpy(dtype=np.float64, na_value=np.nan)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise mistake(
                 f"a {type(y).__name__} with values that are no numbers",
                 "numbers, with NaN where there is no reading",

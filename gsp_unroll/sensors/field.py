@@ -265,8 +265,12 @@ class _Posterior:
         scale: float | Tensor,
         sigma: float,
     ) -> None:
-        if not sigma >= 0:
-            raise mistake(f"sigma={sigma!r}", "0 or more", "0 is for readings without noise.")
+        if not 0 <= sigma < math.inf:
+            raise mistake(
+                f"sigma={sigma!r}",
+                "a finite number of 0 or more",
+                "0 is for readings without noise.",
+            )
         scale = torch.as_tensor(scale).to(rest)
         self.dtype, self.mean, self.known = y.dtype, mean.mT, (~y.isnan()).mT
         self.covariance = trend + scale[..., None, None] * rest

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .._checks import check_positive_count, mistake
-from ..graph import safe_reciprocal
+from .._checks import check_finite, check_positive_count, mistake
+from ..graph import Systems, safe_reciprocal
 from ._checks import check_series
 
 
@@ -32,7 +32,7 @@ def correlation_points(training: Tensor, dimensions: int = 16) -> Tensor:
     Nodes that were never read, or never change, have no correlation: 0 with every other.
 
     Raises:
-        ValueError: a series of other axes, too many dimensions.
+        ValueError: a series of other axes or with infinity, too many dimensions.
 
     Source:
         Torgerson 1952, Multidimensional scaling, for the distances $\sqrt{2(1-r)}$.
@@ -46,6 +46,7 @@ def correlation_points(training: Tensor, dimensions: int = 16) -> Tensor:
         tensor([0., 0., 2., 4.])
     """
     check_series(training)
+    check_finite(training.nan_to_num(0, torch.inf, torch.inf), "series")
     check_positive_count(dimensions, "dimensions")
     nodes = training.shape[1]
     if dimensions > nodes:
@@ -65,6 +66,8 @@ def correlation_points(training: Tensor, dimensions: int = 16) -> Tensor:
 def _correlations(x: Tensor) -> Tensor:
     """Of the steps that two nodes share; 1 of a node with itself."""
     known = (~x.isnan()).to(x)
+    # in a unit of its own, so that no square of a series overflows or vanishes
+    x = x / Systems().unit(x.nan_to_num(0))
     x = (x - x.nanmean(0)).nan_to_num(0)
     # sums over the shared steps, of the one (rows) where the other (columns) was read
     count, total, square = known.T @ known, x.T @ known, x.square().T @ known

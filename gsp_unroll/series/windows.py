@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .._checks import check_positive_count, mistake
+from ..graph import Systems
 from ._checks import check_series
 
 
@@ -99,7 +100,7 @@ class Standardization:
         - **mean, deviation:** `(nodes,)` or `(nodes, channels)`
 
     Raises:
-        ValueError: shapes that differ; a deviation that is not above 0.
+        ValueError: shapes that differ; a deviation that is not above 0; infinity.
 
     Example:
         >>> import torch
@@ -116,20 +117,26 @@ class Standardization:
     deviation: Tensor
 
     def __post_init__(self) -> None:
-        if self.mean.shape != self.deviation.shape or not bool((self.deviation > 0).all()):
+        usable = self.mean.isfinite().all() & self.deviation.isfinite().all()
+        usable = usable & (self.deviation > 0).all()
+        if self.mean.shape != self.deviation.shape or not bool(usable):
+            deviations = self.deviation.flatten().tolist()
             raise mistake(
                 f"means of shape {tuple(self.mean.shape)} and deviations of shape "
-                f"{tuple(self.deviation.shape)}, the smallest {self.deviation.min():.3g}",
-                "the same shape, and deviations above 0",
-                "Use Standardization.learned_from(training).",
+                f"{tuple(self.deviation.shape)}, the smallest {min(deviations, default=0):.3g} and "
+                f"the largest {max(deviations, default=0):.3g}",
+                "the same shape, finite values, and deviations above 0",
+                "Use Standardization.learned_from(training), where only NaN marks a gap.",
             )
 
     @classmethod
     def learned_from(cls, training: Tensor) -> Standardization:
         """Of a series `(steps, nodes)` or `(steps, nodes, channels)`, NaN in gaps."""
         check_series(training)
-        mean = training.nanmean(0).nan_to_num(0)
-        deviation = (training - mean).square().nanmean(0).sqrt().nan_to_num(0)
+        # in a unit of its own, so that no square overflows or vanishes; infinity stays
+        unit = Systems().unit(training.nan_to_num(0, 0, 0).flatten(1)).reshape(training.shape[1:])
+        mean = unit * (training / unit).nanmean(0).nan_to_num(0, torch.inf, -torch.inf)
+        deviation = unit * ((training - mean) / unit).square().nanmean(0).sqrt().nan_to_num(0)
         changes = deviation > torch.finfo(training.dtype).eps * mean.abs()
         return cls(mean, torch.where(changes, deviation, 1))
 

@@ -13,7 +13,15 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .._checks import check_finite, check_positive, check_positive_count, check_same_kind, mistake
+from .._checks import (
+    check_finite,
+    check_positive,
+    check_positive_count,
+    check_same_device,
+    check_same_kind,
+    check_signal,
+    mistake,
+)
 from .._typing import PerSystem, Signal
 from ..graph import Systems, safe_reciprocal
 from ..operators import LinearOperator
@@ -277,8 +285,19 @@ class ConjugateGradient:
         Raises:
             ValueError: `b` or `x0` of another size, device or dtype, or not finite.
         """
-        # whose first product checks shape and device
-        return self.run(A, b, self._start(b, x0))
+        x0 = self._start(b, x0)
+        check_signal(b, A.num_inputs, f"input of {type(A).__name__}")
+        if A.systems.batch is not None:
+            check_same_device(b, A.systems.batch, "the right-hand side", "the graph")
+        sizes = torch.maximum(b.detach().abs(), x0.detach().abs())
+        if not _extreme(A.systems.maximum(sizes)):
+            return self.run(A, b, x0)
+        unit = A.systems.unit(sizes)
+        one = A.systems.spread(unit)
+        solution = self.run(A, b / one, x0 / one)
+        return replace(
+            solution, x=one * solution.x, primal_residual=unit * solution.primal_residual
+        )
 
     def iterates(self, A: LinearOperator, b: Signal, x0: Signal | None = None) -> Iterator[CGState]:
         """The state after each step of `solve`, for diagnostics.
@@ -396,6 +415,10 @@ class ConjugateGradient:
     @torch.no_grad()
     def _inverse(self, A: LinearOperator, g: Signal, size: Signal) -> Signal:
         """`A^-1 g`; where `A` is singular, of the part of `g` that it reaches."""
+        sizes = torch.maximum(g.abs(), size.abs())
+        if _extreme(A.systems.maximum(sizes)):
+            one = A.systems.spread(A.systems.unit(sizes))
+            return one * self._inverse(A, g / one, size / one)
         zero, norm, rounding = torch.zeros_like(g), partial(_norm, A.systems), _rounding(g)
         # rounding may leave in g what A does not reach: to chase that would be to run away
         size = (1 + rounding / self.rtol) * torch.maximum(norm(g), norm(size))
@@ -422,6 +445,16 @@ class ConjugateGradient:
 def preconditioner_name(d: Tensor | None) -> str:
     """What a solve with a system of diagonal `d` is preconditioned by, for the record."""
     return "jacobi" if d is not None else "none: the operator does not know its diagonal"
+
+
+def _extreme(size: PerSystem) -> bool:
+    """Whether the squares of such values, or of what a solve leaves of them, might overflow or
+    vanish."""
+    if size.is_meta:  # a shape without values
+        return False
+    limits = torch.finfo(size.dtype)
+    usual = (size > limits.tiny**0.25) & (size < limits.max**0.25)
+    return bool((~usual & (size > 0)).any())
 
 
 def _rounding(b: Signal) -> float:

@@ -13,9 +13,10 @@ from typing import Any
 from torch import Tensor
 
 from .._checks import mistake
-from .._safetensors import read_tensors, write_tensors
+from .._safetensors import foreign, read_tensors, write_tensors
 
 FORMAT = "gsp_unroll training state 1"
+ADVICE = "Start in a new folder, or restore the file from a copy; nothing was overwritten."
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -62,12 +63,12 @@ def load_state(path: Path) -> dict[str, Any]:
         >>> load_state(path)["seen"]
         [1, 2, 3]
     """
-    tensors, metadata = read_tensors(
-        path,
-        FORMAT,
-        "Start in a new folder, or restore the file from a copy; nothing was overwritten.",
-    )
-    state: dict[str, Any] = _put_tensors(json.loads(metadata["state"]), tensors)
+    tensors, metadata = read_tensors(path, FORMAT, ADVICE)
+    try:
+        state: dict[str, Any] = _put_tensors(json.loads(metadata["state"]), tensors)
+        state.keys()
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise foreign(path, f"its description is none: {error}", FORMAT, ADVICE) from error
     return state
 
 

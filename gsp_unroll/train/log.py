@@ -38,7 +38,7 @@ def read_log(path: Path) -> list[Line]:
         try:
             line = json.loads(text)
             line["step"] + 0  # what makes it a line of a log
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             if number == len(texts):  # what follows the last end of a line
                 break
             raise mistake(

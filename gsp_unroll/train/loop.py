@@ -34,6 +34,8 @@ from .tasks import TASKS, Task, mean_squared_error
 
 #: side of the central part of a held-out photograph that is restored to validate
 VALIDATION_SIDE = 192
+#: what a state on disk holds
+STATE = {"plan", "step", "seconds", "network", "average", "optimizer"}
 LOSSES: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": nn.functional.mse_loss,
     "l1": nn.functional.l1_loss,
@@ -324,6 +326,13 @@ class Training:
         wanted: dict[str, Any] = json.loads(json.dumps(asdict(self.plan)))  # as a file has it
         # what a plan could not say when the training began is as it was then: by default
         default = asdict(Plan(self.plan.network, self.plan.task, self.plan.steps))
+        missing = STATE - {*state}
+        if missing or not isinstance(state["plan"], dict):
+            raise mistake(
+                f"{self._state} without {', '.join(sorted(missing)) or 'a plan'}",
+                "the state of a training",
+                "Give --out a folder of its own; nothing was overwritten.",
+            )
         found = json.loads(json.dumps(default)) | state["plan"]
         different = [n for n in found if found[n] != wanted.get(n)]
         if different:
@@ -343,7 +352,7 @@ class Training:
             self.accelerator.unwrap_model(self.network).load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise mistake(
                 f"{self._state}, whose weights do not fit ({error})",
                 f"those of {self.plan.network!r} as this version builds it",

@@ -91,7 +91,13 @@ class Study:
         """
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (
+            TypeError,
+            AttributeError,
+            RecursionError,
+            UnicodeDecodeError,
+            json.JSONDecodeError,
+        ) as error:
             raise mistake(
                 f"{path} ({error})", "a JSON object such as " + EXAMPLE, "Correct the file."
             ) from error

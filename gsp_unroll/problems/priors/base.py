@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -208,7 +209,7 @@ class GraphPrior(Prior):
 
 def check_weight_of_prior(value: float | Tensor, name: str) -> None:
     """A plain number is checked; a tensor is a learned one and positive by construction."""
-    if not isinstance(value, Tensor) and not 0 <= value < float("inf"):
+    if not isinstance(value, Tensor) and not 0 <= value <= sys.float_info.max:
         raise mistake(
             f"{name}={value!r}", "a finite number of at least 0", f"Set {name} to 0 or more."
         )

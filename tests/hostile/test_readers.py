@@ -1,0 +1,173 @@
+"""No file makes a reader raise what is not documented, hang, or take memory it only promises."""
+
+import io
+import json
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("PIL")
+pytest.importorskip("accelerate")
+
+from gsp_unroll.models import DemosaicNetwork, save_network
+from tests.hostile.fuzz_readers import READERS, mutate, read_bytes
+
+ROOT = Path(__file__).resolve().parents[2]
+NEEDS = {"ply": "plyfile", "las": "laspy", "raw": "rawpy", "tiff": "tifffile", "png": "png"}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_damaged_files_are_read_or_refused(name):
+    pytest.importorskip(NEEDS.get(name, "numpy"))
+    pytest.importorskip("tifffile")
+    passed, longest = mutate(name, 40)
+    assert passed < 40  # some were damaged indeed
+    assert longest < 30
+
+
+def png_header(width, height, bits=8):
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)
+    data = zlib.compress(bytes(1000))
+    body = b"IDAT" + data
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+        + struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+    )  # fmt: skip
+
+
+def tiff_header(width, height):
+    import tifffile
+
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.zeros((3, 5), np.uint8), photometric="minisblack", metadata=None)
+    data = bytearray(file.getvalue())
+    for tag, size in ((256, width), (257, height)):
+        at = data.index(struct.pack("<H", tag), 8)
+        data[at : at + 12] = struct.pack("<HHII", tag, 4, 1, size)
+    return bytes(data)
+
+
+def ply_header(*elements):
+    lines = [
+        line
+        for name, count in elements
+        for line in (f"element {name} {count}", *(f"property float {axis}" for axis in "xyz"))
+    ]
+    head = ["ply", "format binary_little_endian 1.0", *lines, "end_header"]
+    return ("\n".join(head) + "\n").encode() + bytes(36)
+
+
+def network_file(tmp_path, **metadata):
+    path = tmp_path / "n.safetensors"
+    save_network(DemosaicNetwork(width=4), path, "demosaic", {"width": 4})
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open(path, "pt") as file:
+        tensors, known = {k: file.get_tensor(k) for k in file.keys()}, file.metadata()  # noqa: SIM118
+    save_file(tensors, path, {**known, **metadata})
+    return path.read_bytes()
+
+
+def state_file(tmp_path, text):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "s.safetensors"
+    save_file({"a": torch.ones(1)}, path, {"format": "gsp_unroll training state 1", **text})
+    return path.read_bytes()
+
+
+DEEP = "[" * 100_000
+
+#: What once went wrong, or would if memory were taken on the word of a header.
+CASES = {
+    "ply, 10^12 points": ("ply", lambda _: ply_header(("vertex", 10**12))),
+    "ply, a negative count beside a huge one": (
+        "ply",
+        lambda _: ply_header(("other", -(10**12)), ("vertex", 10**12)),
+    ),
+    "ply, a header without end": ("ply", lambda _: b"ply\n" + b"comment\n" * 20_000),
+    "png, 10^5 by 10^5": ("png", lambda _: png_header(100_000, 100_000)),
+    "png of 16 bits, 10^5 by 10^5": ("png", lambda _: png_header(100_000, 100_000, 16)),
+    "png of 16 bits, one endless row": ("png", lambda _: png_header(2**31 - 1, 1, 16)),
+    "tiff, 10^5 by 10^5": ("tiff", lambda _: tiff_header(100_000, 100_000)),
+    "weights of a network too large": (
+        "weights",
+        lambda folder: network_file(folder, arguments='{"width": 1000000}'),
+    ),
+    "weights of endless stages": (
+        "weights",
+        lambda folder: network_file(folder, network="mosaic", arguments='{"num_blocks": 10000000}'),
+    ),
+    "weights without a description": (
+        "weights",
+        lambda folder: network_file(folder, about="no JSON"),
+    ),
+    "weights, nested without end": ("weights", lambda folder: network_file(folder, arguments=DEEP)),
+    "state without a description": ("state", lambda folder: state_file(folder, {})),
+    "state that is a list": ("state", lambda folder: state_file(folder, {"state": "[]"})),
+    "state of tensors that are not there": (
+        "state",
+        lambda folder: state_file(folder, {"state": '{"dict": [["a", "tensor:/b"]]}'}),
+    ),
+    "log, nested without end": ("log", lambda _: f"{DEEP}\n{DEEP}\n".encode()),
+    "study, nested without end": ("study", lambda _: DEEP.encode()),
+    "results of words": ("results", lambda _: b"a\nb,c\n"),
+    "results of no text": ("results", lambda _: b"\xff\xfe\n\xff\n\xff\n"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_once_went_wrong_is_refused(name, tmp_path):
+    reader, make = CASES[name]
+    pytest.importorskip(NEEDS.get(reader, "numpy"))
+    assert not read_bytes(READERS[reader], make(tmp_path))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at the address space as Linux counts it")
+def test_promises_are_refused_before_memory_is_taken(tmp_path):
+    """All of the cases in one process, whose memory may grow by 300 MB only."""
+    for module in ("plyfile", "tifffile", "png"):
+        pytest.importorskip(module)
+    files = []
+    for number, (reader, make) in enumerate(CASES.values()):
+        path = tmp_path / f"{number}{READERS[reader].suffix}"
+        path.write_bytes(make(tmp_path))
+        files.append((reader, str(path)))
+    code = (
+        "import json, resource, sys\n"
+        "from tests.hostile.fuzz_readers import READERS, read_bytes\n"
+        "for reader in READERS.values():\n"
+        "    [read_bytes(reader, data) for data in reader.seeds()]\n"
+        "size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (size + 300 * 2**20,) * 2)\n"
+        "for name, path in json.loads(sys.argv[1]):\n"
+        "    assert not read_bytes(READERS[name], open(path, 'rb').read()), path\n"
+    )
+    command = [sys.executable, "-c", code, json.dumps(files)]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=250)
+    assert run.returncode == 0, run.stderr[-2000:]
+
+
+def test_a_long_polygon_is_cut_quickly(tmp_path):
+    plyfile = pytest.importorskip("plyfile")
+    from gsp_unroll.clouds import read_cloud
+
+    vertex = np.zeros(9, [(axis, "f4") for axis in "xyz"])
+    face = np.empty(2, [("vertex_indices", object)])
+    face["vertex_indices"] = [np.arange(5, dtype=np.int32), np.arange(4, 9, dtype=np.int32)]
+    elements = [
+        plyfile.PlyElement.describe(vertex, "vertex"),
+        plyfile.PlyElement.describe(face, "face"),
+    ]
+    plyfile.PlyData(elements).write(tmp_path / "a.ply")
+    first, second = [0, 1, 2, 3, 4], [4, 5, 6, 7, 8]
+    fans = [[p[0], p[i], p[i + 1]] for i in range(1, 4) for p in (first, second)]
+    assert read_cloud(tmp_path / "a.ply").faces.tolist() == fans
