@@ -1,4 +1,4 @@
-"""What a solver's result promises: gaps and error bounds that hold, and a reason where none is known.
+"""What a result promises: gaps and error bounds that hold, and a reason where none is known.
 
 The optimum comes from Clarabel, or for a quadratic prior from a dense matrix.
 """

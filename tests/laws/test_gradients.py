@@ -1,5 +1,5 @@
-"""Gradients as a guarantee: unrolled, implicit and finite differences agree, corners have one that is
-written down, and no input that is allowed makes one that is not finite."""
+"""Gradients as a guarantee: unrolled, implicit and by differences they agree, corners have one that
+is written down, and no input that is allowed makes one that is not finite."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ from gsp_unroll.problems import (
 )
 from gsp_unroll.solvers import ADMM, ConjugateGradient
 from gsp_unroll.unroll import BoundedMomentum, GTVUnroll, GuardedCG
-from tests.laws.test_learners import D, LEARNERS
+from tests.laws.test_learners import LEARNERS, D
 from tests.registries_layers import LAYERS
 from tests.studies import gradients as study
 

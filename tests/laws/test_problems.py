@@ -21,6 +21,7 @@ from gsp_unroll.operators import (
 )
 from gsp_unroll.problems import (
     GLR,
+    GTF,
     GTV,
     Interpolation,
     LeastSquares,

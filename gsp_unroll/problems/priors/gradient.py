@@ -85,7 +85,8 @@ class GGTV(GradientPrior, GTV):
 
     0 for planes as `GGLR`, and few creases where slopes change. The prior is a norm, but clipping a
     signal may raise it: a duality gap is known where every value is observed or a range is given
-    (see `Problem`), and is NaN elsewhere. With exact samples `ADMM` takes thousands of steps to six digits of the optimum.
+    (see `Problem`), and is NaN elsewhere. With exact samples `ADMM` takes thousands of steps to six
+    digits of the optimum.
 
     Args:
         graph: a `GradientGraph`, or a graph on a lattice, whose slopes are along the axes.
