@@ -123,7 +123,9 @@ def glr_layer(topology: Topology, steps: int, kind: type) -> Solve:
 
     def solve(y: Tensor, w: Tensor, mu: Tensor) -> Tensor:
         problem = glr_problem(topology, y, w, mu)
-        given = {name: p.detach() for name, p in layer.named_parameters()} | {"log_mu": mu.log()}
+        given = {name: p.detach() for name, p in layer.named_parameters()} | {
+            "log_mu": mu.log().reshape(1)
+        }
         arguments = problem.data, problem.prior.graph
         result: Tensor = torch.func.functional_call(layer, given, arguments)
         return result
