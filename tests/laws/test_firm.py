@@ -268,3 +268,12 @@ def test_gains_keep_a_problem_convex_with_a_higher_knee():
         problem.objective(a) / 2 + problem.objective(b) / 2,
     )
     assert (middle <= ends + 1e-10).all()
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.5, 1.0, 2.0])
+def test_a_convex_denoising_does_not_go_to_and_fro(scale):
+    # at twice the weak convexity a step turns the multiplier round for ever
+    prior = FirmGTV.convex(weighted(IMAGE), 0.1)
+    for seed in range(4):
+        y = scale * torch.randn(12, 1, generator=torch.Generator().manual_seed(seed)).double()
+        assert ADMM(max_steps=1000).solve(Problem(LeastSquares(Identity(), y), prior)).converged
