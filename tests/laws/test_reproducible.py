@@ -131,7 +131,7 @@ def test_threads_change_no_bit_of_a_kernel(name, build, threads):
 
 
 def test_threads_change_rounding_where_readable_steps_sum_many_numbers(threads):
-    topology, layer = BIG["lattice"], GTVUnroll(2, 3, rho=1.0, solver=GuardedCG).double()
+    topology, layer = BIG["lattice"], GTVUnroll(1, 2, rho=1.0, solver=GuardedCG).double()
     y, w = numbers(topology.num_nodes, 2), topology.mask_edges(numbers(topology.num_edges))
 
     def call(y, w):
