@@ -39,7 +39,7 @@ def test_glr_unrolled_implicit_and_differences_agree(name):
     for solver in (ConjugateGradient(1e-14), ConjugateGradient(1e-14, gradient="implicit")):
         found = study.gradient(study.glr_solved(topology, solver), inputs)
         assert study.disagreement(found, exact) < 1e-10
-    for kind, steps, allowed in ((GuardedCG, 40, 1e-10), (BoundedMomentum, 300, 1e-8)):
+    for kind, steps, allowed in ((GuardedCG, 30, 1e-10), (BoundedMomentum, 200, 1e-6)):
         found = study.gradient(study.glr_layer(topology, steps, kind), inputs)
         assert study.disagreement(found, exact) < allowed
     found = study.by_differences(study.glr_solved(topology, ConjugateGradient(1e-15)), inputs)
@@ -64,12 +64,12 @@ def test_gtv_unrolled_reaches_the_derivative_of_its_plateaus(name):
     exact = study.gradient(study.gtv_exact(topology, inputs), inputs)
     far, near = (
         study.disagreement(study.gradient(study.gtv_layer(topology, n), inputs), exact)
-        for n in (20, 400)
+        for n in (10, 150)
     )
-    assert near < 1e-6 < far
+    assert near < 1e-8 < 1e-3 < far
     for kind in ("unrolled", "implicit"):
         inner = ConjugateGradient(1e-13, gradient=kind)
-        found = study.gradient(study.gtv_solved(topology, 400, inner), inputs)
+        found = study.gradient(study.gtv_solved(topology, 100, inner), inputs)
         assert study.disagreement(found, exact) < 1e-6
 
 
@@ -98,7 +98,7 @@ def test_unrolled_gradients_are_those_of_the_solution_for_other_priors(name):
         return solve
 
     inputs = study.inputs_on(topology, 0.05)
-    unrolled = study.gradient(solved(500), inputs)
+    unrolled = study.gradient(solved(150), inputs)
     # along one direction in all inputs: the differences of the solution itself
     way = torch.randn(len(unrolled), dtype=torch.float64)
     sizes, h = [t.numel() for t in inputs], 1e-6
@@ -107,7 +107,7 @@ def test_unrolled_gradients_are_those_of_the_solution_for_other_priors(name):
 
     def value(v):
         parts = [p.view(t.shape) for p, t in zip(v.split(sizes), inputs, strict=True)]
-        return (c * solved(500)(*parts)).sum()
+        return (c * solved(150)(*parts)).sum()
 
     with torch.no_grad():
         slope = (value(flat + h * way) - value(flat - h * way)) / (2 * h)
@@ -231,13 +231,12 @@ FEATURES = {
 def test_learners_have_finite_gradients_for_equal_and_far_features(kind, normalization, dtype):
     learner = kind(D, normalization=normalization).to(dtype)
     for topology in (SQUARE, CLOUD):
-        for features in FEATURES.values():
-            f = features().to(dtype).requires_grad_()
-            weight = learner(f, topology).weight
-            factors = torch.linspace(-1, 2, weight.shape[-1], dtype=dtype)
-            wanted = [f, *learner.parameters()]
-            for value in (weight, *torch.autograd.grad((factors * weight).sum(), wanted)):
-                assert bool(value.isfinite().all())
+        f = torch.stack([features() for features in FEATURES.values()]).to(dtype).requires_grad_()
+        weight = learner(f, topology).weight
+        factors = torch.linspace(-1, 2, weight.shape[-1], dtype=dtype)
+        wanted = [f, *learner.parameters()]
+        for value in (weight, *torch.autograd.grad((factors * weight).sum(), wanted)):
+            assert bool(value.isfinite().all())
 
 
 def test_a_learned_graph_and_a_layer_in_one_have_finite_gradients():
