@@ -174,8 +174,7 @@ class LeastSquares(DataTerm):
         mask = self.observed
         if mask is not None:
             return float(mask.all())
-        gains = self.H.gram if isinstance(self.H, Diagonal) else None
-        return 0.0 if gains is None else float(gains.d.min())
+        return float((self.H.d**2).min()) if isinstance(self.H, Diagonal) else 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import torch
 from gsp_unroll.graph import EdgeList, Graph, Grid, Systems, grid_graph
 from gsp_unroll.learners import GraphLearner
 from gsp_unroll.operators import Diagonal, Identity, Laplacian, LinearOperator, MatrixFree
-from gsp_unroll.problems import GLR, GTF, GTV, FirmGTV, Prior, SumPrior, VectorGTV
+from gsp_unroll.problems import GGTV, GLR, GTV, FirmGTV, Prior, SumPrior, VectorGTV
 from gsp_unroll.testing import (
     LawBroken,
     check_adjoint,
@@ -25,7 +25,7 @@ from gsp_unroll.testing import (
 )
 from tests.laws.test_learners import LEARNERS
 from tests.registries import TOPOLOGIES, cloud, edges
-from tests.registries_operators import BATCH, IMAGE, POINTS, numbers, weighted
+from tests.registries_operators import BATCH, IMAGE, POINTS, numbers, slopes_on, weighted
 
 M = numbers(3, 5) - 0.5
 ONE = torch.ones(5, 1, dtype=torch.float64)
@@ -263,8 +263,8 @@ FALSE_CLAIMS = {
     "the value is x'Qx / 2 for Claiming: off by": lambda: claiming(
         GLR, Q=property(lambda self: self.normal.scaled(1.01 * self.mu))
     )(weighted(IMAGE)),
-    "clipping raises nothing for Claiming: above it by": lambda: forced(GTF, has_dual_bound=True)(
-        weighted(IMAGE)
+    "clipping raises nothing for Claiming: above it by": lambda: forced(GGTV, has_dual_bound=True)(
+        slopes_on(IMAGE)
     ),
     "clipping x / level raises nothing for Claiming: above it by": lambda: claiming(
         GLR, level=ONES

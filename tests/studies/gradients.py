@@ -180,8 +180,8 @@ def gtv_solved(topology: Topology, steps: int, inner: ConjugateGradient) -> Solv
     return lambda y, w, lam: solver.solve(gtv_problem(topology, y, w, lam)).x
 
 
-def gtv_layer(topology: Topology, iterations: int, steps: int = 12) -> Solve:
-    layer = GTVUnroll(iterations, steps, lam=LAM, rho=1.0, solver=GuardedCG).double()
+def gtv_layer(topology: Topology, iterations: int, kind: type = GuardedCG) -> Solve:
+    layer = GTVUnroll(iterations, 12, lam=LAM, rho=1.0, solver=kind).double()
 
     def solve(y: Tensor, w: Tensor, lam: Tensor) -> Tensor:
         problem = gtv_problem(topology, y, w, lam)
@@ -238,8 +238,9 @@ def main() -> None:
         ]
         print(f"| {rtol:.0e} | " + " | ".join(f"{value:.0e}" for value in row) + " |")
 
-    print("\n| iterations | ADMM, inner solves unrolled | inner solves implicit | `GTVUnroll` |")
-    print("| --- | --- | --- | --- |")
+    print("\n| iterations | ADMM, inner solves unrolled | inner solves implicit ", end="")
+    print("| `GTVUnroll`, guarded CG | bounded momentum |")
+    print("| --- | --- | --- | --- | --- |")
     for iterations in ITERATIONS:
         row = [
             worst(
@@ -251,7 +252,8 @@ def main() -> None:
             )
             for kind in ("unrolled", "implicit")
         ]
-        row.append(worst(LAM, gtv_exact, lambda t, n=iterations: gtv_layer(t, n)))
+        for kind in (GuardedCG, BoundedMomentum):
+            row.append(worst(LAM, gtv_exact, lambda t, n=iterations, k=kind: gtv_layer(t, n, k)))
         print(f"| {iterations} | " + " | ".join(f"{value:.0e}" for value in row) + " |")
 
     differences = []
