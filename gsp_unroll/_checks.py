@@ -61,6 +61,16 @@ def check_same_kind(x: Tensor, reference: Tensor, name: str, reference_name: str
         )
 
 
+def check_full_precision(x: Tensor, name: str) -> None:
+    """Float32 or wider: what is solved for is a difference of numbers that are nearly equal."""
+    if x.dtype in (torch.float16, torch.bfloat16):
+        raise mistake(
+            f"{name} of dtype {x.dtype}",
+            "float32 or float64: 16 bits are for networks, under autocast, up to the learner",
+            "Convert it first, with .float(), or a module with module.float().",
+        )
+
+
 def check_positive_count(count: int, name: str) -> None:
     """A whole number, at least one."""
     if not hasattr(count, "__index__") or isinstance(count, bool) or count < 1:

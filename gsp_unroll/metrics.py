@@ -12,7 +12,8 @@ from ._typing import Signal
 def psnr(x: Signal, truth: Signal, peak: float = 1.0) -> Tensor:
     r"""Peak signal-to-noise ratio in dB, $10\log_{10}(\mathrm{peak}^2/\mathrm{MSE})$.
 
-    The mean runs over nodes and channels; nothing is clipped or rounded here.
+    The mean runs over nodes and channels; nothing is clipped or rounded here. Signals of 16 bits
+    are compared in float32.
 
     Args:
         x: restored signal.
@@ -42,4 +43,5 @@ def psnr(x: Signal, truth: Signal, peak: float = 1.0) -> Tensor:
             "Compare a signal with the truth on the same nodes and channels.",
         )
     check_same_kind(x, truth, "a signal", "the truth")
-    return 10 * torch.log10(peak**2 / (x - truth).square().mean((-2, -1)))
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return 10 * torch.log10(peak**2 / (x.to(wide) - truth.to(wide)).square().mean((-2, -1)))

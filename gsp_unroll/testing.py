@@ -35,6 +35,7 @@ from .problems import Prior
 __all__ = [
     "LawBroken",
     "check_adjoint",
+    "check_claims",
     "check_diagonal",
     "check_gram",
     "check_learner",
@@ -363,6 +364,84 @@ def check_metric(prior: Prior, x: Tensor | Sequence[int]) -> None:
     _equal(f"K'WK x = K'W(Kx) for {_name(prior)}", prior.normal(x), prior.pull_back(prior.K(x)))
 
 
+def check_claims(prior: Prior, x: Tensor | Sequence[int]) -> None:
+    r"""What a prior says of itself is so. Duality gaps and the choice of a penalty rely on it.
+
+    - `is_norm`, `has_dual_bound`: $g(-z)=g(z)$, $g(2z)=2g(z)$, $g(a+b)\le g(a)+g(b)$;
+    - `weak_convexity`, the number $\omega$:
+      $g(\tfrac{a+b}2)\le\tfrac12g(a)+\tfrac12g(b)+\tfrac\omega8\|a-b\|_W^2$;
+    - `Q`, `beside`: the value is $\tfrac12x^\top Qx$, or $g(Kx)$ and half of the form beside;
+    - `keeps_range`, `has_dual_bound`, `level`: clipping $x$, or $x/s$, raises nothing.
+
+    Args:
+        prior: the prior.
+        x: a signal, or the shape `(*batch, nodes, channels)` of ten to draw.
+
+    Raises:
+        LawBroken: the first claim that does not hold.
+
+    Example:
+        >>> import torch
+        >>> from gsp_unroll import GLR, GTV, Graph, path_graph
+        >>> from gsp_unroll.testing import check_claims
+        >>> graph = Graph(path_graph(4), torch.rand(4).double())
+        >>> check_claims(GTV(graph) + GLR(graph), (4, 2))
+    """
+    name = _name(prior)
+    for u in [x] if isinstance(x, Tensor) else [_drawn(x) for _ in range(10)]:
+        a = prior.K(u)
+        b = torch.randn_like(a)
+
+        def g(z: Tensor) -> Tensor:
+            return prior.total(prior.penalty(z))
+
+        if prior.is_norm or prior.has_dual_bound:
+            _equal(f"g(-z) = g(z) for {name}", g(-a), g(a))
+            _equal(f"g(2z) = 2 g(z) for {name}", g(2 * a), 2 * g(a))
+            for c in (b, a * (torch.rand_like(a) < 0.5) - a):
+                _at_most(f"g(a + b) <= g(a) + g(b) for {name}", g(a), g(a + c) + g(c))
+        apart = prior.total((a - b) * prior.weigh(a - b) * torch.as_tensor(prior.weak_convexity))
+        if apart.shape[-1] != g(a).shape[-1]:
+            apart = apart.sum(-1, keepdim=True)
+        middle = 0.5 * (g(a) + g(b)) + apart / 8
+        _at_most(f"g is convex up to weak_convexity for {name}", g((a + b) / 2), middle)
+
+        value = prior(u)
+        if prior.Q is not None:
+            form = 0.5 * prior.systems.inner(u, prior.Q(u))
+            _equal(f"the value is x'Qx / 2 for {name}", value, form)
+        elif prior.beside is not None:
+            form = 0.5 * prior.systems.inner(u, prior.beside(u))
+            _equal(f"the value is g(Kx) and the form beside for {name}", value, g(a) + form)
+        for v in (u, _smoothed(prior, u)):
+            if prior.level is not None:
+                s = torch.where(prior.level == 0, 1, prior.level)
+                law = f"clipping x / level raises nothing for {name}"
+                _at_most(law, prior(s * _clipped(v / s)), prior(v), prior(u))
+            if prior.keeps_range or prior.has_dual_bound:
+                law = f"clipping raises nothing for {name}"
+                _at_most(law, prior(_clipped(v)), prior(v), prior(u))
+
+
+def _smoothed(prior: Prior, x: Signal) -> Signal:
+    """Near what costs nothing: there is where clipping shows."""
+    largest = 0.0
+    for _ in range(100):
+        v = prior.normal(x)
+        if bool(v.any()):
+            largest = max(largest, float(v.norm() / x.norm()))
+            x = x - v / largest
+    return x
+
+
+def _clipped(x: Signal) -> Signal:
+    """The middle of its range."""
+    if not x.numel():
+        return x
+    low, high = float(x.min()), float(x.max())
+    return torch.clamp(x, 0.7 * low + 0.3 * high, 0.4 * low + 0.6 * high)
+
+
 def _directions(v: Tensor, z: Tensor) -> Iterator[Tensor]:
     """Moves away from `v`, stacked along a first axis."""
     size = max(float(z.detach().abs().max()), 1e-3) if z.numel() else 1.0
@@ -598,6 +677,19 @@ def _name(thing: Any) -> str:
 def _same_shape(law: str, actual: Sequence[int], expected: Sequence[int]) -> None:
     if tuple(actual) != tuple(expected):
         raise LawBroken(f"{law}: shape {tuple(actual)}, expected {tuple(expected)}.")
+
+
+def _at_most(law: str, actual: Tensor, limit: Tensor, scale: Tensor | None = None) -> None:
+    """No number is above its limit by more than rounding at the given scale, that of the limit
+    unless told."""
+    actual, limit = torch.broadcast_tensors(actual.detach(), limit.detach())
+    if not actual.numel():
+        return
+    size = float((limit if scale is None else scale).detach().abs().max())
+    allowed = ROUNDINGS * torch.finfo(limit.dtype).eps * size
+    excess = float((actual - limit).max())
+    if not excess <= allowed:
+        raise LawBroken(f"{law}: above it by {excess:.3g}, where rounding explains {allowed:.3g}.")
 
 
 def _equal(law: str, actual: Tensor, expected: Tensor, scale: Tensor | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from .._checks import mistake
+from .._checks import check_full_precision, mistake
 from .._typing import Weight
 from .both_directions import BothDirections
 from .reciprocal import safe_reciprocal, safe_reciprocal_root
@@ -39,7 +39,8 @@ class Graph:
         - **weight:** `(*batch, edges)`
 
     Raises:
-        ValueError: a weight that is negative or not finite, or of another length than the edges.
+        ValueError: a weight that is negative or not finite, or of another length than the edges;
+            weights of 16 bits.
 
     Example:
         >>> import torch
@@ -54,6 +55,7 @@ class Graph:
 
     def __post_init__(self) -> None:
         self.topology.check_weight(self.weight)
+        check_full_precision(self.weight, "edge weights")
         # padded slots hold no edge: what stands there is dropped before it is judged
         object.__setattr__(self, "weight", self.topology.mask_edges(self.weight))
         if bool((self.weight < 0).any()):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
-from .._checks import check_positive_count, check_same_kind, mistake
+from .._checks import check_full_precision, check_positive_count, check_same_kind, mistake
 from .._typing import Signal, Weight
 from ..graph import Graph, Normalization, Topology
 from .precision import full_precision
@@ -38,7 +38,7 @@ def bounded_exp(score: Tensor) -> Tensor:
         >>> bounded_exp(torch.tensor([0.0, -200.0]))
         tensor([1.0000e+00, 9.3576e-14])
     """
-    # weights are at least float32: a learner in 16 bits may score, but no solver computes in them
+    # weights are at least float32, whatever a score was computed in
     score = score.to(torch.promote_types(score.dtype, torch.float32))
     return score.clamp(-MAX_SCORE, MAX_SCORE).exp()
 
@@ -151,7 +151,10 @@ class GraphLearner(MessagePassing, ABC):
     def _check(self, features: Tensor, topology: Topology) -> None:
         topology.check_signal(features, "feature tensor")
         self._check_axes(features)
-        parameter = next(self.parameters(), features)
+        parameter = next(self.parameters(), None)
+        if parameter is None:
+            return  # which converts to float32 at least
+        check_full_precision(parameter, f"parameters of this {type(self).__name__}")
         if features.dtype != parameter.dtype and features.device == parameter.device:
             if torch.is_autocast_enabled(features.device.type):
                 return  # it converts on the way

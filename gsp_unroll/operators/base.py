@@ -8,7 +8,7 @@ from typing import NamedTuple, overload
 
 from torch import Tensor
 
-from .._checks import check_same_device, check_signal, mistake
+from .._checks import check_full_precision, check_same_device, check_signal, mistake
 from .._typing import Mask
 from ..graph import Graph, Systems
 
@@ -103,6 +103,7 @@ class LinearOperator(ABC):
         and a tensor.
         """
         check_signal(x, self.num_inputs, f"input of {type(self).__name__}")
+        check_full_precision(x, f"an input of {type(self).__name__}")
         return self._apply(x)
 
     @overload

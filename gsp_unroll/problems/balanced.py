@@ -77,6 +77,12 @@ class BalancedGLR(Prior):
         return self.normal.scaled(self.mu)
 
     @property
+    def level(self) -> Signal:
+        r"""$b$, or $TD^{1/2}\mathbf1$: clipped is the signal as the positive graph sees it."""
+        level = self.positive.level
+        return self.graph.polarity if level is None else self.graph.polarity * level
+
+    @property
     def strength(self) -> float | Tensor:
         return self.mu
 

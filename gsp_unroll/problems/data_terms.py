@@ -12,7 +12,10 @@ from torch import Tensor
 from .._checks import check_finite, check_same_device, check_same_kind, check_signal, mistake
 from .._typing import Mask, PerSystem, Signal
 from ..graph import Systems, safe_reciprocal
-from ..operators import LinearOperator, Selection, SelfAdjoint, Split
+from ..operators import Diagonal, LinearOperator, Selection, SelfAdjoint, Split
+
+#: $(lo, hi)$ in any order, numbers or tensors that broadcast against signals.
+Box = tuple[Signal, Signal] | tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +81,22 @@ class DataTerm(ABC):
         """What the term adds to the objective at `x`, one number per system."""
 
     @abstractmethod
-    def lower_bound(self, v: Signal, systems: Systems) -> PerSystem | None:
-        r"""A lower bound of $\min_x\,\mathrm{data}(x)+\langle v,x\rangle$ over every $x$ that can
-        be optimal, or None where none is known (`Problem.duality_gap` needs one)."""
+    def lower_bound(
+        self, v: Signal, systems: Systems, box: Box | None = None, at: Signal | None = None
+    ) -> PerSystem | None:
+        r"""A lower bound of $\min_x\,\mathrm{data}(x)+\langle v,x\rangle$, or None where none is
+        known (`Problem.duality_gap` needs one).
+
+        Args:
+            v: a signal.
+            systems: of the bound.
+            box: $(lo, hi)$, in which a minimiser lies; None where every value is observed.
+            at: a point for a tangent, the nearer to the minimiser the better.
+        """
+
+    def strong_convexity(self) -> float:
+        r"""A number $m\ge0$ with $H^\top H\succeq m$; 0 where no better one is known."""
+        return 0.0
 
     def feasible(self, x: Signal) -> Signal:
         """The signal nearest to `x` that the term allows."""
@@ -159,11 +175,25 @@ class LeastSquares(DataTerm):
             )
         return 0.5 * systems.inner(misfit, misfit)
 
-    def lower_bound(self, v: Signal, systems: Systems) -> PerSystem | None:
-        if self.observed is None:
+    def lower_bound(
+        self, v: Signal, systems: Systems, box: Box | None = None, at: Signal | None = None
+    ) -> PerSystem | None:
+        mask = self.observed
+        if mask is not None:
+            at_samples = v * self.backprojected - 0.5 * v**2
+            return systems.total(torch.where(mask, at_samples, _least(v, box)))
+        if box is None or at is None:
             return None
-        t = self.backprojected
-        return _boxed_bound(v, t, self.observed, v * t - 0.5 * v**2, systems)
+        # a square lies above its tangent, whose least value in a box is at one of its corners
+        slope = self.H.T(self.H(at) - self.y)
+        tangent = self.value(at, systems) - systems.inner(slope, at)
+        return tangent + systems.total(_least(v + slope, box))
+
+    def strong_convexity(self) -> float:
+        mask = self.observed
+        if mask is not None:
+            return float(mask.all())
+        return float((self.H.d**2).min()) if isinstance(self.H, Diagonal) else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,9 +249,11 @@ class Interpolation(DataTerm):
     def feasible(self, x: Signal) -> Signal:
         return torch.where(self.mask, self.backprojected, x)
 
-    def lower_bound(self, v: Signal, systems: Systems) -> PerSystem | None:
-        t = self.backprojected
-        return _boxed_bound(v, t, self.mask, v * t, systems)
+    def lower_bound(
+        self, v: Signal, systems: Systems, box: Box | None = None, at: Signal | None = None
+    ) -> PerSystem | None:
+        at_samples = v * self.backprojected
+        return systems.total(torch.where(self.mask, at_samples, _least(v, box)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,17 +290,30 @@ class Pinned(SelfAdjoint):
         return None if d is None else torch.where(self.mask, torch.ones_like(d), d)
 
 
-def _boxed_bound(
-    v: Signal, t: Signal, mask: Mask, at_samples: Signal, systems: Systems
-) -> PerSystem:
-    r"""Sum of `at_samples` over samples and of $\min(v\,lo, v\,hi)$ over the other nodes.
+def range_of_samples(data: DataTerm, systems: Systems, level: Signal | None = None) -> Box:
+    r"""The box of a prior that no clipping of a signal, or of $x/s$ for a level $s$, can raise.
 
-    Clipping a signal to the range $[lo, hi]$ of its samples never raises a total variation, so a
-    minimiser lies in that box; a channel without samples may be taken as zero.
+    Clipping $x/s$ to the range of its samples brings no sample further from its target. So a
+    minimiser lies in the box $[s\,lo, s\,hi]$; a channel without samples may be taken as zero.
+
+    Args:
+        data: of a selection.
+        systems: each graph and channel of which has a range of its own.
+        level: $s$; 1 by default.
     """
+    t, mask = data.backprojected, data.observed
+    assert mask is not None
+    if level is not None:
+        mask = mask & (level != 0)
+        t = t / torch.where(level == 0, 1, level)
     each = systems.separate()
     hi = each.maximum(torch.where(mask, t, -torch.inf))
     lo = -each.maximum(torch.where(mask, -t, -torch.inf))
     none = lo > hi
     hi, lo = (each.spread(torch.where(none, 0, s)) for s in (hi, lo))
-    return systems.total(torch.where(mask, at_samples, torch.minimum(v * lo, v * hi)))
+    return (lo, hi) if level is None else (level * lo, level * hi)
+
+
+def _least(v: Signal, box: Box | None) -> Signal:
+    """The least value of each `v x` over a box; 0 where none is asked for."""
+    return torch.zeros_like(v) if box is None else torch.minimum(v * box[0], v * box[1])

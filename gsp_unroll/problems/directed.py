@@ -63,8 +63,8 @@ class DGTV(DirectedPrior):
     $\lambda\|L_r^dx\|_1=\lambda\sum_i\lvert x_i-\sum_{j\to i}\bar w_{ij}x_j\rvert$.
 
     Few nodes may differ from the average of those they listen to: a signal over time that is
-    carried on, with sudden changes. No duality gap is known, since clipping a signal to the range
-    of its samples may raise the value.
+    carried on, with sudden changes. Clipping a signal to the range of its samples may raise the
+    value: a duality gap is known where every value is observed, or within a range (see `Problem`).
 
     Args:
         graph: weights on a directed topology; rows are normalised here.
@@ -91,6 +91,7 @@ class DGTV(DirectedPrior):
     """
 
     lam: float | Tensor = 1.0
+    is_norm = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

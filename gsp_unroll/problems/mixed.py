@@ -67,6 +67,7 @@ class MixedPrior(Prior):
     mu_u: float | Tensor = 1.0
     mu_d: float | Tensor = 1.0
     lam: float | Tensor = 1.0
+    is_norm = True
     #: The summand that ADMM splits, made once: the rows are normalised there.
     split: DGTV = field(init=False, repr=False)
 
@@ -101,6 +102,11 @@ class MixedPrior(Prior):
         in_space = GLR(self.graph.spatial, self.mu_u).Q
         return in_space + self.normal.scaled(self.mu_d + rho)
 
+    @property
+    def beside(self) -> LinearOperator:
+        r"""$\mu_uL^u+\mu_d\mathcal L_r^d$."""
+        return self.quadratic(0.0)
+
     def __call__(self, x: Signal) -> PerSystem:
         """The sum of all three terms, one number per system."""
-        return super().__call__(x) + 0.5 * self.systems.inner(x, self.quadratic(0.0)(x))
+        return super().__call__(x) + 0.5 * self.systems.inner(x, self.beside(x))

@@ -244,7 +244,7 @@ class ADMM:
                 f"rho={self.rho!r} for a {type(prior).__name__}",
                 "a penalty above the weak convexity of the prior, "
                 f"{float(torch.as_tensor(prior.weak_convexity).max()):g}",
-                "Raise rho to twice that, or leave it out.",
+                "Raise rho to four times that, or leave it out.",
             )
 
         rho = _penalty(problem) if self.rho is None else self.rho
@@ -396,9 +396,10 @@ def _penalty(problem: Problem) -> Tensor:
     nodes = problem.num_nodes / problem.prior.systems.num_graphs
     factor = 10 if isinstance(problem.data, Interpolation) else 4 * nodes**0.25
     rho = factor * problem.prior.strength / torch.where(usable, spread, 1)
-    # a step is well-defined above the weak convexity of a prior, and well-behaved from twice that
+    # a step is well-defined above the weak convexity of a prior. At twice that the proximal map has
+    # the slope 2, which turns a multiplier round in every step, for ever; at four times it is 4/3
     return torch.where(usable & (rho > 0), rho, 1).maximum(
-        torch.as_tensor(2 * problem.prior.weak_convexity, dtype=rho.dtype, device=rho.device)
+        torch.as_tensor(4 * problem.prior.weak_convexity, dtype=rho.dtype, device=rho.device)
     )
 
 

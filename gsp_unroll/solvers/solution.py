@@ -19,10 +19,9 @@ class Status(Enum):
 
     CONVERGED = "Converged to the tolerance asked for."
     CONVERGED_WITHOUT_BOUND = (
-        "The residuals are below the tolerance, but no duality gap is known: the prior is no norm "
-        "of differences, or is one that needs every value observed, or the forward operator "
-        "selects no single values. Compare with a tighter "
-        "tolerance before you rely on the last digits."
+        "The residuals are below the tolerance, but no duality gap is known: `Problem.no_gap` says "
+        "why. Compare with a tighter tolerance before you rely on the last digits, or say in which "
+        "range a minimiser lies, Problem(..., within=(0, 1))."
     )
     MAX_STEPS = (
         "The step budget ran out first. The result is usable, its gap and residuals say how far it "
@@ -47,7 +46,8 @@ class Solution:
         status: why the solver stopped; its value is a sentence.
         num_steps: steps taken.
         objective: the value of the problem at `x`, per system; NaN for a linear solve.
-        primal_residual: $\|b-Ax\|$ of a linear solve, or $\|Kx-z\|$ of ADMM, per system.
+        primal_residual: $\|b-Ax\|$ of a linear solve, or $\|Kx-z\|$ of ADMM, per system. The former
+            divided by a number that no eigenvalue of $A$ is below bounds $\|x-x^*\|$.
         dual_residual: $\rho\,\|K^\top W(z-z_{\mathrm{old}})\|$ of ADMM; NaN for a linear solve.
         duality_gap: an upper bound on objective minus optimum, per system; NaN where none is known.
         preconditioner: what the linear solve used, and why if it used none.

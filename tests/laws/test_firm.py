@@ -230,12 +230,21 @@ def test_a_layer_keeps_the_height_too():
     assert abs(height(firm) - height(data.y)) < 0.2 * abs(height(soft) - height(data.y))
 
 
+@pytest.mark.parametrize("scale", [0.1, 0.5, 1.0, 2.0])
+def test_a_convex_denoising_does_not_go_to_and_fro(scale):
+    # at twice the weak convexity a step turns the multiplier round for ever
+    prior = FirmGTV.convex(weighted(IMAGE), 0.1)
+    for seed in range(4):
+        y = scale * torch.randn(12, 1, generator=torch.Generator().manual_seed(seed)).double()
+        assert ADMM(max_steps=1000).solve(Problem(LeastSquares(Identity(), y), prior)).converged
+
+
 # ---- wrong use ------------------------------------------------------------------------------
 
 
 def test_penalties_below_the_weak_convexity():
     problem = Problem(LeastSquares(Identity(), rand(12, 1)), FirmGTV(weighted(IMAGE), 1.0, 0.5))
-    with parts("rho=2.0 for a FirmGTV", "a penalty above .* 2\\b", "Raise rho to twice that"):
+    with parts("rho=2.0 for a FirmGTV", "a penalty above .* 2\\b", "Raise rho to four times that"):
         ADMM(rho=2.0).solve(problem)
     assert ADMM(rho=2.1, max_steps=3).solve(problem).num_steps == 3
     tensor = FirmGTV(weighted(IMAGE, 2), torch.tensor([0.1, 1.0]).view(2, 1, 1).double(), 0.5)

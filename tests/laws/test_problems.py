@@ -21,6 +21,7 @@ from gsp_unroll.operators import (
 )
 from gsp_unroll.problems import (
     GLR,
+    GTF,
     GTV,
     Interpolation,
     LeastSquares,
@@ -580,7 +581,7 @@ def test_no_gap_is_claimed_where_none_is_known():
     p = random(IMAGE.num_edges, 2)
     graph = weighted(IMAGE)
     unknown = [
-        Problem(LeastSquares(SamplingMask(bools(12, 2)), y), GLR(graph)),
+        Problem(LeastSquares(SamplingMask(bools(12, 2)), y), GTF(graph)),
         Problem(LeastSquares(Blur((3, 4), numbers(3, 3)), y), GTV(graph)),
         Problem(LeastSquares(Diagonal(numbers(12, 1)), y), VectorGTV(graph)),
     ]

@@ -8,10 +8,11 @@ import torch
 from gsp_unroll.graph import EdgeList, Graph, Grid, Systems, grid_graph
 from gsp_unroll.learners import GraphLearner
 from gsp_unroll.operators import Diagonal, Identity, Laplacian, LinearOperator, MatrixFree
-from gsp_unroll.problems import GTV, Prior
+from gsp_unroll.problems import GGTV, GLR, GTV, FirmGTV, Prior, SumPrior, VectorGTV
 from gsp_unroll.testing import (
     LawBroken,
     check_adjoint,
+    check_claims,
     check_diagonal,
     check_gram,
     check_learner,
@@ -24,7 +25,7 @@ from gsp_unroll.testing import (
 )
 from tests.laws.test_learners import LEARNERS
 from tests.registries import TOPOLOGIES, cloud, edges
-from tests.registries_operators import BATCH, IMAGE, POINTS, numbers, weighted
+from tests.registries_operators import BATCH, IMAGE, POINTS, numbers, slopes_on, weighted
 
 M = numbers(3, 5) - 0.5
 ONE = torch.ones(5, 1, dtype=torch.float64)
@@ -221,6 +222,78 @@ def test_parts_of_a_prior_in_two_metrics():
     check_metric(Broken(weighted(IMAGE)), (12, 2))
     with breaks(r"K'WK x = K'W\(Kx\) for Broken: off by"):
         check_metric(Broken(weighted(IMAGE), fault="metric"), (12, 2))
+
+
+def claiming(kind, **methods):
+    """A prior class with something changed, or claimed, that its penalty does not keep."""
+    changed = type("Claiming", (kind,), methods)
+    return lambda *arguments: dataclasses.dataclass(frozen=True, eq=False)(changed)(*arguments)
+
+
+def forced(kind, **claims):
+    """The same for what instances are told when they are made."""
+
+    def build(*arguments):
+        prior = claiming(kind)(*arguments)
+        for name, value in claims.items():
+            object.__setattr__(prior, name, value)
+        return prior
+
+    return build
+
+
+def quasi_norm(self, z):
+    return z.abs().sqrt().sum(-1, keepdim=True) ** 2
+
+
+ONES = torch.ones(12, 1, dtype=torch.float64)
+FALSE_CLAIMS = {
+    r"g\(-z\) = g\(z\) for Claiming: off by": lambda: claiming(
+        GTV, penalty=lambda self, z: z.clamp(min=0)
+    )(weighted(IMAGE)),
+    r"g\(2z\) = 2 g\(z\) for Claiming: off by": lambda: claiming(GTV, penalty=lambda self, z: z**2)(
+        weighted(IMAGE)
+    ),
+    r"g\(a \+ b\) <= g\(a\) \+ g\(b\) for Claiming: above it by": lambda: claiming(
+        VectorGTV, penalty=quasi_norm
+    )(weighted(IMAGE)),
+    "g is convex up to weak_convexity for Claiming: above it by": lambda: forced(
+        FirmGTV, weak_convexity=0.0
+    )(weighted(IMAGE)),
+    "the value is x'Qx / 2 for Claiming: off by": lambda: claiming(
+        GLR, Q=property(lambda self: self.normal.scaled(1.01 * self.mu))
+    )(weighted(IMAGE)),
+    "clipping raises nothing for Claiming: above it by": lambda: forced(GGTV, has_dual_bound=True)(
+        slopes_on(IMAGE)
+    ),
+    "clipping x / level raises nothing for Claiming: above it by": lambda: claiming(
+        GLR, level=ONES
+    )(squarely(IMAGE), 1.0, "sym"),
+}
+
+
+def squarely(topology):
+    """Weights of very different size, so that degrees differ."""
+    w = topology.mask_edges(10 ** torch.linspace(-3, 1, topology.num_edges).double())
+    return Graph(topology, w)
+
+
+@pytest.mark.parametrize(("law", "build"), FALSE_CLAIMS.items())
+def test_a_prior_that_is_not_what_it_says(law, build):
+    with breaks(law):
+        for _ in range(20):
+            check_claims(build(), (12, 2))
+
+
+def test_a_form_beside_that_is_another():
+    part = GTV(weighted(IMAGE)) + GLR(weighted(IMAGE))
+    check_claims(part, (12, 2))
+
+    class Beside(SumPrior):
+        beside = Identity()
+
+    with breaks(r"the value is g\(Kx\) and the form beside for Beside: off by"):
+        check_claims(Beside(part.parts), (12, 2))
 
 
 def test_a_prior_that_is_no_graph_prior():

@@ -96,8 +96,14 @@ class Prior(ABC):
 
     @property
     def beside(self) -> LinearOperator | None:
-        r"""The form $\tfrac12x^\top(\cdot)x$ that a prior with a dual bound adds to $g(Kx)$, not
-        split; None if nothing (only a `SumPrior` adds something)."""
+        r"""The form $\tfrac12x^\top(\cdot)x$ that a prior whose $g$ is a norm adds to $g(Kx)$, not
+        split; None if nothing (`SumPrior` and `MixedPrior` add something)."""
+        return None
+
+    @property
+    def level(self) -> Signal | None:
+        """A signal such that no clipping of `x / level` to any range raises the prior, for one
+        that keeps no plain range; None where there is none."""
         return None
 
     @property

@@ -29,8 +29,8 @@ class FirmGTV(GTV):
     a problem is convex where $H^\top H\succeq\tfrac\lambda kL$: for denoising, $H=I$, where
     $k\ge\lambda\,\lambda_{\max}(L)$. `FirmGTV.convex` takes the knee from the bound of Gershgorin.
     With unobserved values no knee makes it convex: `ADMM` then finds a point that is stationary,
-    from the start that it is given. Its penalty must be above $\omega$; the default is at least
-    twice that. No duality gap is known.
+    from the start that it is given. Its penalty must be above $\omega$, and up to $2\omega$ it
+    may go to and fro for ever; the default is at least $4\omega$. No duality gap is known.
 
     Args:
         graph: the weighted graph.

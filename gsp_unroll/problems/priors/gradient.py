@@ -90,8 +90,9 @@ class GGTV(GradientPrior, GTV):
     w_{ij}|\alpha_{a,i}-\alpha_{a,j}|$ with the slopes $\alpha=Fx$.
 
     0 for planes as `GGLR`, and few creases where slopes change. The prior is a norm, but clipping a
-    signal may raise it: a duality gap is known where every value is observed, and is NaN elsewhere.
-    With exact samples `ADMM` takes thousands of steps to six digits of the optimum.
+    signal may raise it: a duality gap is known where every value is observed or a range is given
+    (see `Problem`), and is NaN elsewhere. With exact samples `ADMM` takes thousands of steps to six
+    digits of the optimum.
 
     Args:
         graph: a `GradientGraph`, or a graph on a lattice, whose slopes are along the axes.

@@ -8,7 +8,8 @@ from typing import Literal
 from torch import Tensor
 
 from ..._checks import mistake
-from ..._typing import EdgeSignal
+from ..._typing import EdgeSignal, Signal
+from ...graph import safe_reciprocal
 from ...operators import Diagonal, Gradient, Laplacian, LinearOperator
 from .base import GraphPrior, Prior, check_weight_of_prior
 
@@ -102,3 +103,11 @@ class GLR(QuadraticPrior, GraphPrior):
     @property
     def normal(self) -> LinearOperator:
         return Laplacian(self.graph, self.normalization)
+
+    @property
+    def level(self) -> Signal | None:
+        r"""$D^{1/2}\mathbf1$ of the symmetric form, whose differences are those of
+        $D^{-1/2}x$."""
+        if self.normalization == "none":
+            return None
+        return safe_reciprocal(self._inverse_root_degree.d)

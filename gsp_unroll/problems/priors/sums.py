@@ -26,8 +26,8 @@ class SumPrior(Prior):
     only is a quadratic prior itself: `Problem.system()` gives its minimiser, and ADMM splits it.
 
     A duality gap is known where every part has one alone, and beside quadratic parts that no
-    clipping of the signal raises, such as GLR; where every value is observed it is known for all
-    norms. Elsewhere it is NaN.
+    clipping of the signal raises, such as GLR; where every value is observed, or a range is given
+    (see `Problem`), it is known for all norms and quadratic forms. Elsewhere it is NaN.
 
     Args:
         parts: priors on one signal. Those that are sums themselves are opened.
@@ -105,12 +105,13 @@ class SumPrior(Prior):
         return self.parts
 
     def quadratic(self, rho: float | Tensor) -> LinearOperator:
-        Q = reduce(add, (part.quadratic(rho) for part in self.split))
-        return Q if self.beside is None else Q + self.beside
+        folded = [part.Q for part in self.folded if part.Q is not None]
+        return reduce(add, [part.quadratic(rho) for part in self.split] + folded)
 
     @property
     def beside(self) -> LinearOperator | None:
-        known = [part.Q for part in self.folded if part.Q is not None]
+        forms = [part.Q for part in self.folded] + [part.beside for part in self.split]
+        known = [Q for Q in forms if Q is not None]
         return reduce(add, known) if known else None
 
     def penalty(self, z: EdgeSignal) -> EdgeSignal:

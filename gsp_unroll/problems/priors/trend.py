@@ -34,7 +34,7 @@ class GTF(GTV):
     steps are needed, and float64.
 
     The prior is a norm, but clipping a signal may raise it for $k\ge1$: a duality gap is known
-    where every value is observed, and is NaN elsewhere.
+    where every value is observed or a range is given (see `Problem`), and is NaN elsewhere.
 
     Args:
         graph: the weighted graph.
