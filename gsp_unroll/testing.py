@@ -377,6 +377,9 @@ def check_claims(prior: Prior, x: Tensor | Sequence[int]) -> None:
         prior: the prior.
         x: a signal, or the shape `(*batch, nodes, channels)` of ten to draw.
 
+    Shapes:
+        - **x:** `(*batch, nodes, channels)`
+
     Raises:
         LawBroken: the first claim that does not hold.
 

@@ -119,6 +119,9 @@ def read_interrupted(folder: Path, task: str, seed: int, center: int | None = No
         seed: of the noise.
         center: of the comparison.
 
+    Raises:
+        ValueError: a file that holds no results.
+
     Example:
         >>> import tempfile
         >>> from pathlib import Path
