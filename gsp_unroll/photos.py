@@ -281,7 +281,7 @@ def write_photo(
         raise mistake(
             f"an image of {image.dtype} and shape {image.shape}",
             "(height, width, 3) of floating-point values in [0, 1]",
-            "Divide 8-bit values by 255.",
+            "Divide 8-bit values by 255, and give a grey image three equal colours.",
         )
     if not np.isfinite(image).all():
         raise mistake("an image with NaN or infinity", "finite values", "Look at its input.")

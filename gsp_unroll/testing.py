@@ -334,7 +334,8 @@ def check_prox(
     if not float(lowest) >= 0:
         raise LawBroken(
             f"prox(z, {step}) minimises for {_name(prior)}: a move of length "
-            f"{float(d[worst].norm()):.3g} breaks the inequality by {-float(rise[worst]):.3g}."
+            f"{float(d[worst].norm()):.3g} breaks the inequality by {-float(rise[worst]):.3g}. "
+            "The distance in it is that of `weigh`: for a GraphPrior the edge weights, which cancel."
         )
 
 

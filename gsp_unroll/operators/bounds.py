@@ -36,6 +36,6 @@ def gershgorin_bound(A: LinearOperator) -> PerSystem:
             "an operator whose majorizer() is not None",
             "Write the method, or bound the largest eigenvalue by power iteration.",
         )
+    bound: PerSystem = 2 * A.systems.maximum(D if D.ndim else D.reshape(1, 1))
     # of a graph without nodes the largest entry is minus infinity
-    bound: PerSystem = 2 * A.systems.maximum(D if D.ndim else D.reshape(1, 1)).clamp(min=0)
-    return bound
+    return torch.where(bound > 0, bound, 0)

@@ -95,10 +95,10 @@ def cg_start(
 ) -> CGState:
     r"""The state before the first step: $r=b-Ax$, $p=M^{-1}r$.
 
-    Give `systems` when steps are to be exact. The floor is then $\epsilon^2$ times the larger
-    energy of $r$ and $b$. Without it a singular system drifts away: once only rounding is left, it
-    has a part in the null space of $A$, where $\langle p,Ap\rangle$ is noise and the step without
-    limit.
+    Give `systems` when steps are to be exact. The floor is then $(16\epsilon)^2$ times the larger
+    energy of $r$ and $b$: what $b-Ax$ has of rounding, with a margin. Without it a singular system
+    drifts away: once only rounding is left, it has a part in the null space of $A$, where
+    $\langle p,Ap\rangle$ is noise and the step without limit.
 
     Args:
         A: positive semi-definite operator.
@@ -126,7 +126,8 @@ def cg_start(
     if systems is None:
         return CGState(x, r, p)
     energy = torch.maximum(systems.inner(r, p), systems.inner(b, preconditioner(b)))
-    return CGState(x, r, p, torch.finfo(r.dtype).eps ** 2 * energy)
+    # at 4 eps, solves that begin at their solution still take steps, whose derivative has no limit
+    return CGState(x, r, p, (16 * torch.finfo(r.dtype).eps) ** 2 * energy)
 
 
 def cg_move(state: CGState, alpha: Coefficient) -> Signal:

@@ -250,9 +250,6 @@ class GuardedCG(LearnedSolve):
     value and gradient stay finite after convergence. Converges much faster than any fixed steps,
     at the price of two inner products a step.
 
-    Steps depend on the residual, and so does their derivative: where hundreds of iterations of ADMM
-    go on after they have converged to rounding, the gradient through them grows without limit.
-
     Args:
         cg_steps: $K$, at least 1.
         heads: accepted for the sake of one signature; nothing here is per head.

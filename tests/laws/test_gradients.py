@@ -73,6 +73,15 @@ def test_gtv_unrolled_reaches_the_derivative_of_its_plateaus(name):
         assert study.disagreement(found, exact) < 1e-6
 
 
+@pytest.mark.parametrize("kind", [GuardedCG, BoundedMomentum])
+def test_iterations_past_convergence_leave_the_gradient_alone(kind):
+    topology = study.TOPOLOGIES["path"]
+    inputs = study.inputs_on(topology, study.LAM)
+    exact = study.gradient(study.gtv_exact(topology, inputs), inputs)
+    found = study.gradient(study.gtv_layer(topology, 400, kind), inputs)
+    assert study.disagreement(found, exact) < 1e-10
+
+
 OTHERS = {
     "vector GTV": lambda graph, lam: VectorGTV(graph, lam),
     "GTV + GLR": lambda graph, lam: GTV(graph, lam) + GLR(graph, 0.3),
