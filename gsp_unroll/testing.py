@@ -335,7 +335,7 @@ def check_prox(
         raise LawBroken(
             f"prox(z, {step}) minimises for {_name(prior)}: a move of length "
             f"{float(d[worst].norm()):.3g} breaks the inequality by {-float(rise[worst]):.3g}. "
-            "The distance in it is that of `weigh`: for a GraphPrior the edge weights, which cancel."
+            "Its distance is that of `weigh`: for a GraphPrior the edge weights, which cancel."
         )
 
 

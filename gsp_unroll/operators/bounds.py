@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from .._checks import mistake
 from .._typing import PerSystem
 from .base import LinearOperator
