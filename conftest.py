@@ -14,12 +14,13 @@ from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 # Triton comes with the CUDA builds of torch; tests/laws/test_triton.py says what is left out
-# and scikit-learn is optional
+# scikit-learn is optional, and cosmic-ray serves one study
 collect_ignore_glob = [
     pattern
     for package, pattern in (
         ("triton", "gsp_unroll/kernels/triton_[prs]*.py"),
         ("sklearn", "gsp_unroll/restoration/imputer.py"),
+        ("cosmic_ray", "tests/studies/mutants.py"),
     )
     if importlib.util.find_spec(package) is None
 ]
