@@ -17,7 +17,7 @@ from .topology import Topology
 class SpaceTime(NamedTuple):
     """Two structures on the nodes of all steps; see `space_time_graph`.
 
-    Args:
+    Attributes:
         spatial: the edges within each step, undirected.
         temporal: the edges from earlier steps to later ones, directed.
 

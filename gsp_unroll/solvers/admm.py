@@ -37,7 +37,7 @@ LinearSolve = Callable[[LinearOperator, Signal, Signal], Signal]
 class ADMMState(NamedTuple):
     r"""Where ADMM stands: the signal, the split analysis $z$ of it, the scaled dual $u$.
 
-    Args:
+    Attributes:
         x: the signal.
         z: the copy of $Kx$ that the prior has acted on.
         u: the scaled dual; $\rho u$ is the multiplier of $z=Kx$.

@@ -39,7 +39,7 @@ class CGState(NamedTuple):
     `floor` is the energy $\langle r,M^{-1}r\rangle$ below which a residual is rounding: exact
     steps stop there (see `cg_start`).
 
-    Args:
+    Attributes:
         x: the iterate.
         r: its residual.
         p: the direction of the next step.

@@ -21,7 +21,7 @@ from .parameters import last
 class LPState(NamedTuple):
     r"""The variables of the linear program's ADMM, in the paper's letters.
 
-    Args:
+    Attributes:
         x: the signal.
         z: upper bounds of $|Cx|$.
         q1: slack of $z\ge Cx$.

@@ -130,7 +130,9 @@ def has_example(value):
 def lacking(value):
     """What the docstring should have and has not."""
     lacks = set()
-    arguments = section(value, "Args") or ""
+    # a named tuple has no signature of its own, only fields
+    kind = "Attributes" if hasattr(value, "_fields") else "Args"
+    arguments = section(value, kind) or ""
     for name in parameters(value):
         if not re.search(rf"^\**{name}:", arguments, re.MULTILINE):
             lacks.add(f"Args: {name}")
