@@ -157,7 +157,7 @@ class Problem:
                 f"{type(self.data.H).__name__} selects no single values: a range in which a "
                 "minimiser lies is needed. Give Problem(..., within=(lowest, highest))."
             )
-        if prior.has_dual_bound or self._is_clipped():
+        if self._is_clipped():
             return None
         return (
             f"Not every value is observed, and clipping a signal may raise {type(prior).__name__}: "
@@ -210,14 +210,15 @@ class Problem:
     def _box(self) -> Box | None:
         """Where a minimiser is known to lie; None where that is not needed."""
         if not self._all_observed() and self.data.observed is not None:
-            if self.prior.has_dual_bound or self._is_clipped():
+            if self._is_clipped():
                 return range_of_samples(self.data, self.prior.systems, self.prior.level)
         return self.within
 
     def _is_clipped(self) -> bool:
-        """Whether the prior is a quadratic form that no clipping raises."""
+        """Whether the prior is a norm, or a quadratic form, that no clipping raises."""
         prior = self.prior
-        return prior.Q is not None and (prior.keeps_range or prior.level is not None)
+        form = prior.Q is not None and (prior.keeps_range or prior.level is not None)
+        return prior.has_dual_bound or form
 
     def _all_observed(self) -> bool:
         mask = self.data.observed

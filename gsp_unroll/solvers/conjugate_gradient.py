@@ -290,10 +290,9 @@ class ConjugateGradient:
         check_signal(b, A.num_inputs, f"input of {type(A).__name__}")
         if A.systems.batch is not None:
             check_same_device(b, A.systems.batch, "the right-hand side", "the graph")
-        sizes = torch.maximum(b.detach().abs(), x0.detach().abs())
-        if not _extreme(A.systems.maximum(sizes)):
+        unit = _unit_if_extreme(A.systems, b, x0)
+        if unit is None:
             return self.run(A, b, x0)
-        unit = A.systems.unit(sizes)
         one = A.systems.spread(unit)
         solution = self.run(A, b / one, x0 / one)
         return replace(
@@ -416,9 +415,9 @@ class ConjugateGradient:
     @torch.no_grad()
     def _inverse(self, A: LinearOperator, g: Signal, size: Signal) -> Signal:
         """`A^-1 g`; where `A` is singular, of the part of `g` that it reaches."""
-        sizes = torch.maximum(g.abs(), size.abs())
-        if _extreme(A.systems.maximum(sizes)):
-            one = A.systems.spread(A.systems.unit(sizes))
+        unit = _unit_if_extreme(A.systems, g, size)
+        if unit is not None:
+            one = A.systems.spread(unit)
             return one * self._inverse(A, g / one, size / one)
         zero, norm, rounding = torch.zeros_like(g), partial(_norm, A.systems), _rounding(g)
         # rounding may leave in g what A does not reach: to chase that would be to run away
@@ -448,14 +447,15 @@ def preconditioner_name(d: Tensor | None) -> str:
     return "jacobi" if d is not None else "none: the operator does not know its diagonal"
 
 
-def _extreme(size: PerSystem) -> bool:
-    """Whether the squares of such values, or of what a solve leaves of them, might overflow or
-    vanish."""
-    if size.is_meta:  # a shape without values
-        return False
-    limits = torch.finfo(size.dtype)
+def _unit_if_extreme(systems: Systems, a: Signal, b: Signal) -> PerSystem | None:
+    """A unit of two signals, where the squares of their values, or of what a solve leaves of them,
+    might overflow or vanish; None where they are of usual size."""
+    if a.is_meta:  # a shape without values
+        return None
+    sizes = torch.maximum(a.detach().abs(), b.detach().abs())
+    size, limits = systems.maximum(sizes), torch.finfo(sizes.dtype)
     usual = (size > limits.tiny**0.25) & (size < limits.max**0.25)
-    return bool((~usual & (size > 0)).any())
+    return systems.unit(sizes) if bool((~usual & (size > 0)).any()) else None
 
 
 def _rounding(b: Signal) -> float:

@@ -105,6 +105,19 @@ BIG = {
 }
 
 
+def by_threads(threads, layer, topology, y, w):
+    """What comes of one thread, and of two."""
+
+    def call(y, w):
+        return layer(LeastSquares.unchecked(Identity(), y), Graph.unchecked(topology, w))
+
+    found = []
+    for count in (1, 2):
+        threads(count)
+        found.append(outcome(layer, call, y, w))
+    return found
+
+
 @pytest.mark.parametrize("name", BIG)
 @pytest.mark.parametrize(
     "build",
@@ -120,13 +133,7 @@ def test_threads_change_no_bit_of_a_kernel(name, build, threads):
     y = numbers(topology.num_nodes, 2, dtype=torch.float32)
     w = topology.mask_edges(numbers(topology.num_edges, dtype=torch.float32))
 
-    def call(y, w):
-        return layer(LeastSquares.unchecked(Identity(), y), Graph.unchecked(topology, w))
-
-    found = []
-    for count in (1, 2):
-        threads(count)
-        found.append(outcome(layer, call, y, w))
+    found = by_threads(threads, layer, topology, y, w)
     assert_same_bits(*found)
 
 
@@ -134,13 +141,7 @@ def test_threads_change_rounding_where_readable_steps_sum_many_numbers(threads):
     topology, layer = BIG["lattice"], GTVUnroll(1, 2, rho=1.0, solver=GuardedCG).double()
     y, w = numbers(topology.num_nodes, 2), topology.mask_edges(numbers(topology.num_edges))
 
-    def call(y, w):
-        return layer(LeastSquares.unchecked(Identity(), y), Graph.unchecked(topology, w))
-
-    found = []
-    for count in (1, 2):
-        threads(count)
-        found.append(outcome(layer, call, y, w))
+    found = by_threads(threads, layer, topology, y, w)
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 

@@ -38,6 +38,7 @@ from gsp_unroll import (
     knn_graph,
     path_graph,
 )
+from gsp_unroll._tables import markdown_table
 from gsp_unroll.testing import dense_matrix
 
 #: `(y, w, strength) -> x`
@@ -211,24 +212,28 @@ def worst(strength: float, exact: Callable[..., Solve], solve: Callable[..., Sol
     return max(found)
 
 
+def show(rows: dict[str, list[float]], *names: str) -> None:
+    """A table of disagreements; each row begins with its name."""
+    cells = [[name, *(f"{value:.0e}" for value in row)] for name, row in rows.items()]
+    print(markdown_table(names, cells, [True] * len(names)))
+
+
 def main() -> None:
     def exact_glr(topology: Topology, inputs: tuple[Tensor, ...]) -> Solve:
         return glr_exact(topology)
 
-    print("| steps of the solve | CG, unrolled | `GLRUnroll`, guarded CG | bounded momentum |")
-    print("| --- | --- | --- | --- |")
+    rows = {}
     for k in DEPTHS:
-        row = [
+        rows[f"{k}"] = [
             worst(MU, exact_glr, lambda t, k=k: glr_solved(t, ConjugateGradient(1e-15, k))),
             worst(MU, exact_glr, lambda t, k=k: glr_layer(t, k, GuardedCG)),
             worst(MU, exact_glr, lambda t, k=k: glr_layer(t, k, BoundedMomentum)),
         ]
-        print(f"| {k} | " + " | ".join(f"{value:.0e}" for value in row) + " |")
+    show(rows, "steps of the solve", "CG, unrolled", "`GLRUnroll`, guarded CG", "bounded momentum")
 
-    print("\n| tolerance of the solve | implicit | unrolled |")
-    print("| --- | --- | --- |")
+    rows = {}
     for rtol in TOLERANCES:
-        row = [
+        rows[f"{rtol:.0e}"] = [
             worst(
                 MU,
                 exact_glr,
@@ -236,11 +241,9 @@ def main() -> None:
             )
             for kind in ("implicit", "unrolled")
         ]
-        print(f"| {rtol:.0e} | " + " | ".join(f"{value:.0e}" for value in row) + " |")
+    show(rows, "tolerance of the solve", "implicit", "unrolled")
 
-    print("\n| iterations | ADMM, inner solves unrolled | inner solves implicit ", end="")
-    print("| `GTVUnroll`, guarded CG | bounded momentum |")
-    print("| --- | --- | --- | --- | --- |")
+    rows = {}
     for iterations in ITERATIONS:
         row = [
             worst(
@@ -254,14 +257,16 @@ def main() -> None:
         ]
         for kind in (GuardedCG, BoundedMomentum):
             row.append(worst(LAM, gtv_exact, lambda t, n=iterations, k=kind: gtv_layer(t, n, k)))
-        print(f"| {iterations} | " + " | ".join(f"{value:.0e}" for value in row) + " |")
+        rows[f"{iterations}"] = row
+    solvers = "ADMM, inner solves unrolled", "inner solves implicit"
+    show(rows, "iterations", *solvers, "`GTVUnroll`, guarded CG", "bounded momentum")
 
     differences = []
     for topology in TOPOLOGIES.values():
         inputs = inputs_on(topology, MU)
         found = by_differences(glr_solved(topology, ConjugateGradient(1e-15)), inputs)
         differences.append(disagreement(found, gradient(glr_exact(topology), inputs)))
-    print(f"\nGLR, finite differences of the converged solve: {max(differences):.0e}")
+    print(f"GLR, finite differences of the converged solve: {max(differences):.0e}")
     differences = []
     for topology in TOPOLOGIES.values():
         inputs = inputs_on(topology, LAM)

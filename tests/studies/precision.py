@@ -28,6 +28,7 @@ from gsp_unroll import (
     VectorGTVUnroll,
     grid_graph,
 )
+from gsp_unroll._tables import markdown_table
 
 SIDES = (10, 32, 100, 316)
 MUS = (1e-2, 1.0, 1e2, 1e4)
@@ -94,17 +95,15 @@ def of_gap(side: int) -> float:
 
 def main() -> None:
     torch.manual_seed(0)
-    heads = [f"$\\mu$ = {mu:g}" for mu in MUS]
-    print("| nodes | " + " | ".join(heads) + " |")
-    print("| --- |" + " --- |" * len(MUS))
-    for side in SIDES:
-        cells = [f"{of_solve(side, mu)[0]:.0e}" for mu in MUS]
-        print(f"| {side * side} | " + " | ".join(cells) + " |")
-    print("\n| nodes | " + " | ".join(LAYERS) + " | gap of GTV over its objective |")
-    print("| --- |" + " --- |" * (len(LAYERS) + 1))
-    for side in SIDES:
-        cells = [f"{of_layer(side, name):.0e}" for name in LAYERS]
-        print(f"| {side * side} | " + " | ".join(cells) + f" | {of_gap(side):.0e} |")
+    names = ["nodes", *(f"$\\mu$ = {mu:g}" for mu in MUS)]
+    rows = [[f"{n * n}", *(f"{of_solve(n, mu)[0]:.0e}" for mu in MUS)] for n in SIDES]
+    print(markdown_table(names, rows, [True] * len(names)))
+    names = ["nodes", *LAYERS, "gap of GTV over its objective"]
+    rows = [
+        [f"{n * n}", *(f"{of_layer(n, name):.0e}" for name in LAYERS), f"{of_gap(n):.0e}"]
+        for n in SIDES
+    ]
+    print(markdown_table(names, rows, [True] * len(names)))
 
 
 if __name__ == "__main__":
