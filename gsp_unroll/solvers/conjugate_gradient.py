@@ -92,12 +92,13 @@ def cg_start(
     x: Signal,
     preconditioner: Preconditioner,
     systems: Systems | None = None,
+    margin: float = 1.0,
 ) -> CGState:
     r"""The state before the first step: $r=b-Ax$, $p=M^{-1}r$.
 
-    Give `systems` when steps are to be exact. The floor is then $(16\epsilon)^2$ times the larger
-    energy of $r$ and $b$: what $b-Ax$ has of rounding, with a margin. Without it a singular system
-    drifts away: once only rounding is left, it has a part in the null space of $A$, where
+    Give `systems` when steps are to be exact. The floor is then
+    $(\mathrm{margin}\cdot\epsilon)^2$ times the larger energy of $r$ and $b$. Without it a singular
+    system drifts away: once only rounding is left, it has a part in the null space of $A$, where
     $\langle p,Ap\rangle$ is noise and the step without limit.
 
     Args:
@@ -106,6 +107,7 @@ def cg_start(
         x: where to start.
         preconditioner: `r -> M^-1 r`.
         systems: where inner products end, or None for steps of given length.
+        margin: how many roundings a residual may have and count as none.
 
     Shapes:
         - **b, x:** `(*batch, nodes, channels)`
@@ -126,8 +128,7 @@ def cg_start(
     if systems is None:
         return CGState(x, r, p)
     energy = torch.maximum(systems.inner(r, p), systems.inner(b, preconditioner(b)))
-    # at 4 eps, solves that begin at their solution still take steps, whose derivative has no limit
-    return CGState(x, r, p, (16 * torch.finfo(r.dtype).eps) ** 2 * energy)
+    return CGState(x, r, p, (margin * torch.finfo(r.dtype).eps) ** 2 * energy)
 
 
 def cg_move(state: CGState, alpha: Coefficient) -> Signal:

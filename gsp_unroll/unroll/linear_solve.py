@@ -243,6 +243,11 @@ class HeavyBall(LearnedSolve):
         return None
 
 
+#: A solve of fixed length has no test that ends it. What $b-Ax$ has of rounding is some of these;
+#: with 4, solves that begin at their solution still take steps, whose derivative has no limit.
+ROUNDINGS = 16.0
+
+
 class GuardedCG(LearnedSolve):
     """True conjugate gradients of fixed length, Jacobi-scaled, without parameters.
 
@@ -279,7 +284,7 @@ class GuardedCG(LearnedSolve):
     def start(
         self, A: LinearOperator, b: Signal, x: Signal, preconditioner: Preconditioner
     ) -> CGState:
-        return cg_start(A, b, x, preconditioner, A.systems)
+        return cg_start(A, b, x, preconditioner, A.systems, ROUNDINGS)
 
     def _last(self, A: LinearOperator, state: CGState, alpha: Tensor | None) -> Signal:
         return cg_step(A, state, None, 0.0, systems=A.systems, preconditioner=jacobi(None)).x
