@@ -77,7 +77,7 @@ class GraphImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             filled = np.where(there, X, np.nan_to_num(self.statistics_))
             self.graph_, about = place_graph(filled.T), None
         else:
-            self.graph_, about = graph_of(self.where), plane_of(self.where)
+            self.graph_, about = graph_of(self.where, X.shape[1]), plane_of(self.where)
         choose = HoldOut() if self.choose is None else self.choose
         with torch.no_grad():
             readings = Readings.of(torch.from_numpy(X.T.copy()), self.graph_, about)

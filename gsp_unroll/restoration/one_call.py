@@ -346,7 +346,7 @@ def restore(y: Any, where: Where, choose: Choice | None = None) -> Restoration:
         tensor(True)
     """
     form = form_of(y)
-    readings = Readings.of(form.signal, graph_of(where), plane_of(where))
+    readings = Readings.of(form.signal, graph_of(where, form.signal.shape[-2]), plane_of(where))
     choose = HoldOut() if choose is None else choose
     with torch.no_grad():
         scores = choose.candidates(readings)

@@ -112,8 +112,15 @@ def place_graph(where: OnGlobe | Tensor | np.ndarray, neighbors: int = 8) -> Gra
     return Graph(topology, (-FALL * (d / reach).square()).exp())
 
 
-def graph_of(where: Where) -> Graph:
+def graph_of(where: Where, nodes: int) -> Graph:
     """The graph itself, one with equal weights of a topology, or that of places."""
+    if isinstance(where, Tensor | np.ndarray) and where.ndim == 2:
+        if where.shape[0] != nodes == where.shape[1]:
+            raise mistake(
+                f"coordinates of shape {tuple(where.shape)} and a signal with {nodes} rows",
+                "a row for each node in both",
+                "One of the two looks transposed: pass its .T.",
+            )
     if isinstance(where, Graph):
         graph = where
     elif isinstance(where, Topology):

@@ -416,6 +416,11 @@ MISTAKES = {
         r"a batched graph, with weights of shape \(2, 4\)",
     ),
     "a place of no kind": (lambda: restore(Y, "here"), "places as str.* or OnGlobe"),
+    "coordinates transposed": (
+        lambda: restore(Y, torch.rand(2, 4)),
+        r"coordinates of shape \(2, 4\) and a signal with 4 rows.* transposed",
+    ),
+    "signal transposed": (lambda: restore(torch.rand(2, 4), torch.rand(4, 2)), "pass its .T"),
     "swapped": (lambda: OnGlobe([120.0], [48.0]), "seem to be swapped"),
     "one place": (lambda: place_graph(np.zeros((10, 2))), "10 sensors at one place.* Merge"),
     "unknown place": (lambda: place_graph(np.full((3, 2), NAN)), "finite coordinates"),
