@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -11,6 +13,15 @@ from torch import Tensor
 def mistake(got: str, expected: str, advice: str) -> ValueError:
     """The one form of our error messages, as an exception to `raise`."""
     return ValueError(f"Got {got}. Expected {expected}. {advice}")
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """What a user mistook ends a command with the message alone, without a traceback."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(f"{error}") from error
 
 
 def _a(name: str) -> str:

@@ -20,6 +20,8 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 TIFF = {".tif", ".tiff"}
 #: of JPEG and WebP, from 1 to 100
 QUALITY = 95
+#: the tag of EXIF and TIFF for how a camera was held
+ORIENTATION = 274
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,12 @@ def find_photos(folder: str | Path, suffixes: Collection[str] = frozenset(SUFFIX
         ['a.JPG', 'b.png']
     """
     folder = Path(folder)
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"Got {folder}. Expected a folder of images. Correct the name.")
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
     if not paths:
         raise FileNotFoundError(
-            f"{folder}: no image ({', '.join(sorted(suffixes))}) in this folder. "
+            f"Got {folder}, with no image in it. Expected {', '.join(sorted(suffixes))}. "
             "Give a folder of photographs."
         )
     return paths
@@ -133,7 +137,8 @@ def read_photo(path: str | Path) -> np.ndarray:
     """A photograph as colours of float32 in [0, 1].
 
     Grey ones get three equal colours, transparency is dropped. Of PNG and TIFF files with 16 bits
-    all bits are used. A photograph that a camera has turned stands upright.
+    all bits are used. A photograph that a camera has turned stands upright. A TIFF file whose
+    values are neither grey nor RGB is refused.
 
     A header is looked at before memory is taken: what promises more than twice
     `PIL.Image.MAX_IMAGE_PIXELS` is refused, unless that is None.
@@ -224,7 +229,12 @@ def _png_bits(path: Path) -> int:
 
 def _read_png16(path: Path) -> np.ndarray:
     import png
+    from PIL import Image
 
+    exif = Image.Exif()
+    with _no_warning(), Image.open(path) as header:
+        exif.load(header.info.get("exif", b""))  # not `getexif`, which may read the pixels too
+    turned = exif.get(ORIENTATION, 1)
     try:
         with path.open("rb") as file:
             width, height, rows, _ = png.Reader(file=file).read()
@@ -232,13 +242,34 @@ def _read_png16(path: Path) -> np.ndarray:
             values = [np.asarray(row, np.uint16) for row in islice(rows, height)]
     except png.Error as error:
         raise ValueError(error) from error
-    return np.vstack(values).reshape(height, width, -1)
+    return _upright(np.vstack(values).reshape(height, width, -1), turned)
 
 
 def _read_tiff(path: Path) -> np.ndarray:
     import tifffile
 
-    return np.asarray(tifffile.imread(path))
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        kind = tifffile.PHOTOMETRIC(page.photometric).name
+        values = np.asarray(file.asarray())
+        turned = page.tags.valueof(ORIENTATION, 1)
+    if kind not in ("RGB", "MINISBLACK", "MINISWHITE"):
+        raise ValueError(f"its values are {kind}")
+    if kind == "MINISWHITE" and values.dtype in (np.uint8, np.uint16):
+        values = np.iinfo(values.dtype).max - values
+    return _upright(values, turned)
+
+
+def _upright(image: np.ndarray, turned: int) -> np.ndarray:
+    """The image so that its first row is at the top, by the number that EXIF and TIFF give its
+    orientation; no other number turns it."""
+    if turned in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    if turned in (3, 4, 7, 8):
+        image = image[::-1]
+    if turned in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return image
 
 
 def write_photo(
@@ -260,7 +291,8 @@ def write_photo(
         - **image:** `(height, width, 3)`
 
     Raises:
-        ValueError: 16 bits in a format without them; values that are not finite.
+        ValueError: another number of bits, 16 in a format without them, or a format that is only
+            read; values that are not finite.
         FileExistsError: a file of that name, which is kept unless `overwrite` is given.
 
     Example:
@@ -283,6 +315,8 @@ def write_photo(
             "(height, width, 3) of floating-point values in [0, 1]",
             "Divide 8-bit values by 255, and give a grey image three equal colours.",
         )
+    if bits not in (8, 16):
+        raise mistake(f"bits={bits!r}", "8 or 16", "Write 16 bits: no more are lost.")
     if not np.isfinite(image).all():
         raise mistake("an image with NaN or infinity", "finite values", "Look at its input.")
     kind = np.uint8 if bits == 8 else np.uint16
@@ -291,7 +325,7 @@ def write_photo(
     if bits == 16 and suffix not in {".png", *TIFF}:
         raise mistake(f"16 bits as {suffix}", "a PNG or TIFF file", "Write 8 bits, or a PNG.")
     formats = Image.registered_extensions()
-    if suffix not in formats:
+    if formats.get(suffix) not in Image.SAVE:
         raise mistake(f"{path.name}", "a name that ends in .png or .tif", "Give it such a name.")
     with written_whole(path) as beside:
         if suffix in TIFF:

@@ -21,14 +21,16 @@ exit status:
 """
 
 
-Command = Callable[[list[str]], int]
+#: from its words and whether an error is shown with where it came from, the exit status
+Command = Callable[[list[str], bool], int]
 
 
 def _on_pictures(parser: Callable[[str], argparse.ArgumentParser], make: str) -> Command:
     """The command with these options that does what `make` of `cli.restore` makes of them."""
 
-    def command(arguments: list[str]) -> int:
+    def command(arguments: list[str], debug: bool) -> int:
         options = parser(PROG).parse_intermixed_args(arguments)
+        options.debug = debug
         from . import restore
         from .run import run
 
@@ -37,28 +39,28 @@ def _on_pictures(parser: Callable[[str], argparse.ArgumentParser], make: str) ->
     return command
 
 
-def _eval(arguments: list[str]) -> int:
+def _eval(arguments: list[str], debug: bool) -> int:
     from ..evaluate.__main__ import main, parse
 
     main(parse(arguments, f"{PROG} eval"))
     return DONE
 
 
-def _train(arguments: list[str]) -> int:
+def _train(arguments: list[str], debug: bool) -> int:
     from ..train.__main__ import main, parse
 
     main(parse(arguments, f"{PROG} train"))
     return DONE
 
 
-def _info(arguments: list[str]) -> int:
+def _info(arguments: list[str], debug: bool) -> int:
     options = info_parser(PROG).parse_args(arguments)
     from .info import info
 
     try:
         text = info(options.network)
     except (ValueError, OSError) as error:
-        say(error, debug=options.debug)
+        say(error, debug=debug)
         return WRONG_USE
     print(text)
     return DONE
@@ -104,7 +106,8 @@ def _run(given: list[str]) -> int:
     try:
         options = _parser().parse_args(given)
         run, _ = COMMANDS[options.command]
-        return run(options.arguments)
+        # before the command or behind it, for each of them
+        return run([word for word in options.arguments if word != "--debug"], "--debug" in given)
     except SystemExit as end:
         # argparse, which has said why; or a message
         if isinstance(end.code, str):

@@ -41,10 +41,16 @@ def plan_jobs(
 
     Raises:
         ValueError: nothing to do at all; two pictures for one name; a file OUT for several
-            pictures, or with a name that tells no format.
+            pictures, or with a name that tells no format or another than `suffix`.
     """
     one = _one_target(inputs, out)
     if one is not None:
+        if suffix is not None and suffix != one.suffix.lower():
+            raise mistake(
+                f"--suffix {suffix} and the file {one}",
+                "a folder OUT, whose files it names",
+                "Leave out --suffix: the name of OUT tells the format.",
+            )
         return [Job(Path(inputs[0]), one)], []
     folder = Path(out)
     sources: dict[Path, Path] = {}  # where it lies: where it goes, within the folder OUT

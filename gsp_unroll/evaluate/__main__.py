@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import math
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -83,10 +85,28 @@ def main(options: argparse.Namespace) -> None:
     methods = {name: find_method(name, options.task) for name in options.methods}
     sigmas = list(dict.fromkeys(options.noise))
     where, center = (options.out, options.task, options.seed), options.center
-    known = [] if options.force else read_interrupted(*where, center)
+    asked = _asked(options)
+    known = [] if options.force else read_interrupted(*where, center, asked)
     results = compare(options.photos, methods, options.task, sigmas, options.seed, known, center)
-    print(write_report(results, *where, known, center))
+    print(write_report(results, *where, known, center, asked))
+
+
+def _asked(options: argparse.Namespace) -> str:
+    """The same for the same photographs, strengths and weights: what is asked for once more."""
+    from ..models.pretrained import find_weights
+
+    digest = hashlib.blake2b(digest_size=4)
+    for word in (*(f.resolve() for f in options.photos), *options.noise, *options.methods):
+        digest.update(f"{word}\n".encode())
+    for name in options.methods:
+        with suppress(ValueError):  # no network
+            digest.update(find_weights(name).read_bytes())
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":
-    main(parse())
+    options = parse()
+    from .._checks import plainly
+
+    with plainly():
+        main(options)

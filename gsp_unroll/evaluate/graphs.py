@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from .._checks import plainly
 from .._files import written_whole
 from .._tables import markdown_table
 from ..graph import connectivity, effective_neighbors, roughness
 from ..metrics import psnr
 from ..models import ImageNetwork
-from ..models.pretrained import from_pretrained
 from ..photos import find_photos, read_photo
 from ..train.crops import central
 from ..train.tasks import TASKS, Task
+from .methods import find_network
 from .report import check_vacant
 
 FILES = VALUES, TABLE = "graphs.csv", "graphs.md"
@@ -98,12 +99,12 @@ def looks(
     """`look` for every network at the centre of every photograph, with a progress bar.
 
     Args:
-        networks: names or files, see `from_pretrained`.
+        networks: names or files, see `find_network`.
         folders: are searched for photographs.
         task: "demosaic" or "interpolate".
         side: of the central part, in pixels; the spectrum of larger ones takes long.
     """
-    loaded = {name: from_pretrained(name) for name in networks}
+    loaded = {name: find_network(name, task) for name in networks}
     paths = [path for folder in folders for path in find_photos(folder)]
     for path in tqdm(paths, unit="photo"):
         image = read_photo(path)
@@ -206,4 +207,5 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main(parse())
+    with plainly():
+        main(parse())

@@ -58,6 +58,7 @@ def write_report(
     seed: int,
     known: Sequence[Result] = (),
     center: int | None = None,
+    asked: str = "",
 ) -> str:
     """Writes the tables, and returns the one in Markdown.
 
@@ -71,6 +72,7 @@ def write_report(
         seed: of the noise, for the caption.
         known: results that are there already.
         center: of the comparison, for the caption.
+        asked: the same for the same sets and methods, for `read_interrupted`.
 
     Example:
         >>> import tempfile
@@ -86,7 +88,7 @@ def write_report(
         ['photos.csv', 'table.csv', 'table.md']
     """
     folder.mkdir(parents=True, exist_ok=True)
-    every, part = list(known), _part(folder, task, seed, center)
+    every, part = list(known), _part(folder, task, seed, center, asked)
     with written_whole(part) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([COLUMNS, *map(_cells, known)])
     with part.open("a", newline="", encoding="utf-8") as file:
@@ -94,7 +96,6 @@ def write_report(
             every.append(result)
             csv.writer(file).writerow(_cells(result))
             file.flush()
-    os.replace(part, folder / PHOTOS)
     rows = summarize(every)
     text = markdown(rows) + "\n" + caption(task, seed, center) + "\n"
     with (
@@ -106,10 +107,13 @@ def write_report(
         values.writerows(asdict(row) for row in rows)
     with written_whole(folder / TABLE) as beside:
         beside.write_text(text, encoding="utf-8")
+    os.replace(part, folder / PHOTOS)  # last: until then the same command goes on
     return text
 
 
-def read_interrupted(folder: Path, task: str, seed: int, center: int | None = None) -> list[Result]:
+def read_interrupted(
+    folder: Path, task: str, seed: int, center: int | None = None, asked: str = ""
+) -> list[Result]:
     """What an evaluation with these settings that was interrupted has left; a line that was cut
     short does not count.
 
@@ -118,6 +122,7 @@ def read_interrupted(folder: Path, task: str, seed: int, center: int | None = No
         task: of the comparison.
         seed: of the noise.
         center: of the comparison.
+        asked: of the comparison.
 
     Raises:
         ValueError: a file that holds no results.
@@ -129,7 +134,7 @@ def read_interrupted(folder: Path, task: str, seed: int, center: int | None = No
         >>> read_interrupted(Path(tempfile.mkdtemp()), "demosaic", seed=0)  # nothing was begun
         []
     """
-    part = _part(folder, task, seed, center)
+    part = _part(folder, task, seed, center, asked)
     if not part.exists():
         return []
     try:
@@ -143,10 +148,10 @@ def read_interrupted(folder: Path, task: str, seed: int, center: int | None = No
         ) from error
 
 
-def _part(folder: Path, task: str, seed: int, center: int | None) -> Path:
+def _part(folder: Path, task: str, seed: int, center: int | None, asked: str) -> Path:
     """The settings are in the name: results of others must not be mixed in."""
-    part = "" if center is None else f"-{center}"
-    return folder / f"{PHOTOS}.{task}-{seed}{part}.part"
+    settings = task, f"{seed}", "" if center is None else f"{center}", asked
+    return folder / f"{PHOTOS}.{'-'.join(filter(None, settings))}.part"
 
 
 def _cells(result: Result) -> tuple[object, ...]:

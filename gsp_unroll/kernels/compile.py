@@ -17,6 +17,7 @@ import sysconfig
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -84,34 +85,38 @@ def compile_libraries() -> list[Path]:
     """
     if os.environ.get(SWITCH):
         raise CannotCompile(f"{SWITCH} is set")
-    if all(map(_is_current, instruction_sets())):
-        return [library(name) for name in instruction_sets()]
-    compiler = find_compiler()
-    with tempfile.TemporaryDirectory() as scratch:
-        openmp = _openmp_flags(compiler, Path(scratch))
+    old = [name for name in instruction_sets() if not _is_current(name)]
+    if old:
+        compiler, sources = find_compiler(), sorted((HERE / "src").glob("*.cpp"))
+        with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+            scratch = Path(folder)
+            openmp = _openmp_flags(compiler, scratch)
 
-        def compile_one(name: str) -> Path:
-            if _is_current(name):
-                return library(name)
-            width, flags = instruction_sets()[name]
-            sources = sorted((HERE / "src").glob("*.cpp"))
-            objects = [Path(scratch) / f"{source.stem}_{name}.o" for source in sources]
-            for source, output in zip(sources, objects, strict=True):
+            def compile_one(name: str, source: Path) -> Path:
+                width, flags = instruction_sets()[name]
                 options = [*FLAGS, *openmp, *flags, f"-DGSP_BYTES={width}"]
+                output = scratch / f"{source.stem}_{name}.o"
                 _run([compiler, *options, "-c", source, "-o", output])
-            # No -fopenmp here: the OpenMP functions are those that torch has already loaded, so
-            # that a process never has two pools of threads.
-            undefined = ("-undefined", "dynamic_lookup") if sys.platform == "darwin" else ()
-            fresh, target = Path(scratch) / f"{name}.so", library(name)
-            _run([compiler, "-shared", *undefined, *objects, "-o", fresh])
-            # a new file under the old name: a process that has the old one open keeps it
-            beside = target.with_suffix(f".{os.getpid()}")
-            shutil.copy(fresh, beside)
-            os.replace(beside, target)
-            return target
+                return output
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return list(pool.map(compile_one, instruction_sets()))
+            # all files of all instruction sets at once, so that no core waits for the last set
+            pairs = list(product(old, sources))
+            objects = list(pool.map(compile_one, *zip(*pairs, strict=True)))
+            for number, name in enumerate(old):
+                own = objects[number * len(sources) : (number + 1) * len(sources)]
+                _link(compiler, own, scratch / f"{name}.so", library(name))
+    return [library(name) for name in instruction_sets()]
+
+
+def _link(compiler: str, objects: Sequence[Path], fresh: Path, target: Path) -> None:
+    # No -fopenmp here: the OpenMP functions are those that torch has already loaded, so that a
+    # process never has two pools of threads.
+    undefined = ("-undefined", "dynamic_lookup") if sys.platform == "darwin" else ()
+    _run([compiler, "-shared", *undefined, *objects, "-o", fresh])
+    # a new file under the old name: a process that has the old one open keeps it
+    beside = target.with_suffix(f".{os.getpid()}")
+    shutil.copy(fresh, beside)
+    os.replace(beside, target)
 
 
 def _is_current(name: str) -> bool:

@@ -45,8 +45,8 @@ def restore_mosaic(
     if mosaic.ndim != 2 or min(mosaic.shape) < 2:
         raise mistake(
             f"a mosaic of shape {tuple(mosaic.shape)}",
-            "(height, width), one value a pixel",
-            "Restore the images of a batch one by one.",
+            "(height, width), one value a pixel, at least 2 by 2",
+            "Give one whole image; restore those of a batch one by one.",
         )
     if pattern not in SHIFTS:
         raise mistake(

@@ -20,6 +20,20 @@ from .stage import Stage
 ALL = slice(None)
 
 
+def check_heads(learner: GraphLearner, solver: nn.Module) -> None:
+    """That each graph meets a solver of its own.
+
+    Raises:
+        ValueError: another number of solvers than of graphs.
+    """
+    if getattr(solver, "heads", learner.heads) != learner.heads:
+        raise mistake(
+            f"a learner with heads={learner.heads} and a solver with heads={solver.heads}",
+            "the same number",
+            "Build features, learner and solver with one value of heads.",
+        )
+
+
 class HeadMixture(nn.Module):
     r"""$x=\sum_h c_h x_h$ with $c=\mathrm{softmax}(\texttt{logits})$: a learned weighted average.
 
@@ -119,13 +133,8 @@ class UnrolledBlock(Stage):
         sweeps: int = 4,
     ) -> None:
         super().__init__()
+        check_heads(learner, solver)
         heads = learner.heads
-        if getattr(solver, "heads", heads) != heads:
-            raise mistake(
-                f"a learner with heads={heads} and a solver with heads={solver.heads}",
-                "the same number",
-                "Build features, learner and solver with one value of heads.",
-            )
         self.features, self.learner, self.solver = features, learner, solver
         self.correction, self.sweeps = correction, sweeps
         self.mixture = None if heads is None or heads == 1 else HeadMixture(heads)

@@ -51,6 +51,7 @@ def green_first(interpolate: Callable[[Data], Signal], data: Data, reference: in
     """
     channel = slice(reference, reference + 1)
     samples, mask = samples_of(data)
+    mask = mask.expand(*mask.shape[:-1], samples.shape[-1])  # that of all channels may be one
     observed = SamplingMask(mask[..., channel])
     green = interpolate(type(data).unchecked(observed, samples[..., channel]))
     base = green.expand_as(samples)

@@ -17,7 +17,7 @@ from ..graph import Graph, Topology
 from ..learners import DotProductLearner, GraphLearner, MahalanobisLearner, full_precision
 from ..problems import DataTerm, Interpolation, LeastSquares, start
 from ..unroll import GLRUnroll, GTVUnroll
-from .block import HeadMixture, num_products, reach_of_solve, solve_heads
+from .block import HeadMixture, check_heads, num_products, reach_of_solve, solve_heads
 from .demosaic import bilinear, green_first
 from .image import ImageNetwork
 from .network import UnrolledNetwork
@@ -65,7 +65,8 @@ class MosaicStage(Stage):
         - **x, output:** `(*batch, pixels, channels)`
 
     Raises:
-        ValueError: on call, a signal of other channels, nodes, dtype or device than the stage's.
+        ValueError: fewer than 2 heads, or a solver of another number; on call, a signal of other
+            channels, nodes, dtype or device than the stage's.
 
     Example:
         >>> import torch
@@ -98,8 +99,11 @@ class MosaicStage(Stage):
         self.heads = None
         if graph is not None:
             self.learner, self.solver = graph
-            assert self.learner.heads is not None
-            self.heads = heads = self.learner.heads
+            check_heads(self.learner, self.solver)
+            heads = self.learner.heads
+            if heads is None or heads < 2:
+                raise mistake(f"heads={heads}", "at least 2", "Their results are averaged.")
+            self.heads = heads
             num_features = pixels * heads * self.learner.num_features
             self.attend = nn.Conv2d(width, num_features, 1, bias=False)
             self.mixture = HeadMixture(heads)
@@ -130,7 +134,9 @@ class MosaicStage(Stage):
     def graph(self, x: Signal, topology: Topology) -> Graph:
         """The graphs, one per head, that this stage draws on the signal `x`."""
         if self.heads is None:
-            raise mistake("a stage made with graph=False", "graph=True", "It draws no graph.")
+            raise mistake(
+                "a stage made without a graph", "one that draws graphs", "Make it with graph=(...)."
+            )
         features = self._features(self.hidden(x, topology), topology, x)
         graph: Graph = self.learner(features, topology)
         return graph
@@ -226,8 +232,6 @@ class MosaicNetwork(ImageNetwork):
         graph: bool = True,
         noisy: bool = False,
     ) -> None:
-        if graph and heads < 2:
-            raise mistake(f"heads={heads}", "at least 2", "Their results are averaged.")
         for name, value, known in (
             ("prior", prior, ("gtv", "glr")),
             ("weights", weights, (None, "merged", "none", "sym", "attention")),

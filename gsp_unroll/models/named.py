@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from .._checks import mistake
 from .._safetensors import foreign, read_tensors, write_tensors
 from .demosaic import DemosaicNetwork
 from .image import ImageNetwork
@@ -49,6 +50,10 @@ def save_network(
         about: anything else worth knowing, as plain values.
         dtype: of the numbers in the file; `torch.float16` halves its size.
 
+    Raises:
+        ValueError: a name that is not known, or arguments with which it builds another network:
+            `load_network` would refuse the file.
+
     Example:
         >>> import tempfile
         >>> from pathlib import Path
@@ -59,12 +64,20 @@ def save_network(
         >>> type(load_network(path)).__name__
         'MosaicNetwork'
     """
+    values = network.state_dict().items()
+    try:
+        _check_shapes(name, arguments, {key: value.shape for key, value in values})
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise mistake(
+            f"a {type(network).__name__}, to be written as {name!r} with {arguments!r} ({error})",
+            f"one of {', '.join(NETWORKS)}, and the arguments that it was built with",
+            "Correct them; nothing was written.",
+        ) from error
     metadata = {
         "network": name,
         "arguments": json.dumps(arguments),
         "about": json.dumps(about or {}),
     }
-    values = network.state_dict().items()
     tensors = {key: value.detach().to(dtype).contiguous() for key, value in values}
     write_tensors(Path(path), tensors, FORMAT, metadata)
 
@@ -100,7 +113,7 @@ def load_network(path: str | Path) -> ImageNetwork:
         # before memory is taken for a network that the file may only claim to hold
         _check_shapes(name, arguments, {key: value.shape for key, value in tensors.items()})
         network = NETWORKS[name](**arguments)
-        network.load_state_dict({name: value.float() for name, value in tensors.items()})
+        network.load_state_dict({key: value.float() for key, value in tensors.items()})
     except (KeyError, TypeError, ValueError, RuntimeError, RecursionError) as error:
         why = f"its weights do not fit {name!r}: {error}"
         raise foreign(path, why, FORMAT, ADVICE) from error

@@ -68,11 +68,11 @@ def find_weights(name: str | Path) -> Path:
         return path
     if str(name) in pretrained_names():
         return WEIGHTS / f"{name}.safetensors"
-    if str(name).count("/") == 1 and not path.suffix:
+    if str(name).count("/") == 1 and path.suffix != Path(FILE).suffix:
         return _from_hub(str(name))
     raise mistake(
         f"{str(name)!r}, which is no file, no folder with a {FILE} and no known name",
-        f"one of {', '.join(pretrained_names())}, or a path",
+        f"one of {', '.join(pretrained_names())}, a path, or owner/repository on a hub",
         "Correct the name, or train a network: python -m gsp_unroll.train --help.",
     )
 

@@ -142,6 +142,7 @@ class HoldOut(Choice):
 
     def __post_init__(self) -> None:
         check_positive_count(self.values, "values")
+        check_positive_count(self.folds, "folds")
         if self.folds < 2:
             raise mistake(f"folds={self.folds}", "at least 2", "One pile would hide everything.")
         _check_grid(self.priors, self.weights)
@@ -259,7 +260,7 @@ class SURE(Choice):
 def _check_grid(priors: tuple[Family, ...] | None, weights: tuple[float, ...]) -> None:
     if (priors is not None and not priors) or not weights or list(weights) != sorted(set(weights)):
         raise mistake(
-            f"{len(priors or ())} priors and the weights {weights}",
+            f"{'the usual' if priors is None else len(priors)} priors and the weights {weights}",
             "at least one of each, the weights ascending",
             "Leave them out to try the usual ones over five decades.",
         )

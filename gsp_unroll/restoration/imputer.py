@@ -10,9 +10,10 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._checks import mistake
+from ..graph import Graph
 from .choice import Choice, Fixed, HoldOut
 from .one_call import restore
-from .places import Where, graph_of, place_graph
+from .places import NEIGHBORS, Where, graph_of, place_graph
 from .readings import Readings
 from .trend import plane_of
 
@@ -75,7 +76,7 @@ class GraphImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.statistics_ = np.where(count > 0, total / np.maximum(count, 1), np.nan)
         if self.where is None:
             filled = np.where(there, X, np.nan_to_num(self.statistics_))
-            self.graph_, about = place_graph(filled.T), None
+            self.graph_, about = _alike(filled.T), None
         else:
             self.graph_, about = graph_of(self.where, X.shape[1]), plane_of(self.where)
         choose = HoldOut() if self.choose is None else self.choose
@@ -115,3 +116,15 @@ class GraphImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _alike(columns: np.ndarray[Any, Any]) -> Graph:
+    """Neighbours of sensors whose readings, their places here, are most alike."""
+    alike = int(np.unique(columns, axis=0, return_counts=True)[1].max())
+    if alike > NEIGHBORS:
+        raise mistake(
+            f"{alike} columns with the same readings in fit, or with none",
+            f"at most {NEIGHBORS}, the number of neighbours that are made of readings",
+            "Drop columns without readings, or say with where= which sensors are near each other.",
+        )
+    return place_graph(columns)

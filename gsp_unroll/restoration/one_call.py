@@ -120,13 +120,7 @@ class Restoration:
         Raises:
             ValueError: a node or channel that does not exist; a prior that is neither.
         """
-        nodes, channels = self.signal.shape
-        if not (0 <= node < nodes and 0 <= channel < channels):
-            raise mistake(
-                f"node {node} and channel {channel}",
-                f"a node below {nodes} and a channel below {channels}",
-                "Nodes are counted from 0, in the order of the signal.",
-            )
+        self._check(torch.tensor(node), channel)
         return explained(
             self._problem(slice(channel, channel + 1)),
             self.certificate.x[:, channel],
@@ -173,9 +167,24 @@ class Restoration:
             `(count, channels)`.
 
         Raises:
-            ValueError: a prior that is not quadratic.
+            ValueError: a node that does not exist, or numbers that are not int64; a prior that is
+                not quadratic.
         """
+        self._check(nodes)
         return self._deviation(nodes)
+
+    def _check(self, nodes: Tensor, channel: int = 0) -> None:
+        """That there are such nodes and such a channel."""
+        count, channels = self.signal.shape
+        numbers = isinstance(nodes, Tensor) and nodes.dtype == torch.int64
+        outside = nodes[(nodes < 0) | (nodes >= count)] if numbers else ()
+        if not numbers or len(outside) or not 0 <= channel < channels:
+            got = f"nodes {nodes}" if not numbers or not len(outside) else f"node {int(outside[0])}"
+            raise mistake(
+                f"{got} and channel {channel}",
+                f"a tensor of int64, nodes below {count} and a channel below {channels}",
+                "Nodes are counted from 0, in the order of the signal.",
+            )
 
     @torch.no_grad()
     def _deviation(self, nodes: Tensor | None) -> Tensor:
@@ -246,11 +255,12 @@ class Restoration:
             `axes`.
 
         Raises:
-            ValueError: no positions, or not two for each node.
+            ValueError: no positions, or not two for each node; a channel that does not exist.
         """
         from ..viz import draw_graph, draw_map
         from ..viz.graphs import position_on_map
 
+        self._check(torch.tensor([], dtype=torch.int64), channel)
         as_map = position is None and self.on_globe
         position = self.position if position is None else position
         if position is None:
@@ -259,7 +269,7 @@ class Restoration:
                 "(nodes, 2)",
                 "Give draw(axes, position), e.g. from a layout of the graph.",
             )
-        at = position.detach().cpu()
+        at = torch.as_tensor(position).detach().cpu()
         if as_map:
             longitude, latitude = at.unbind(-1)
             draw_map(axes, self.readings.graph, latitude, longitude, color="tab:gray")

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from .._checks import check_positive_count, mistake
 from ..graph import Graph, Topology, knn_graph, neighbor_distance
-from ..sensors import great_circle, on_sphere
+from ..sensors.geography import along_surface, on_sphere
 
 #: How fast a weight falls: it is exp(-4) at the farthest neighbour.
 FALL = 4.0
+NEIGHBORS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,7 @@ class OnGlobe:
 Where = Graph | Topology | OnGlobe | Tensor | np.ndarray
 
 
-def place_graph(where: OnGlobe | Tensor | np.ndarray, neighbors: int = 8) -> Graph:
+def place_graph(where: OnGlobe | Tensor | np.ndarray, neighbors: int = NEIGHBORS) -> Graph:
     r"""Every place joined to its nearest ones, with weights that fall with the distance.
 
     $$w_{ij}=\exp\!\big(-4\,d_{ij}^2/\max(\sigma_i,\sigma_j)^2\big),$$
@@ -105,10 +106,12 @@ def place_graph(where: OnGlobe | Tensor | np.ndarray, neighbors: int = 8) -> Gra
     if copies > 1:
         topology = knn_graph(points, neighbors + copies - 1)
     tail, head = topology.lift(points)
-    d = great_circle(tail, head) if on_globe else (tail - head).norm(dim=-1)
+    d = (tail - head).norm(dim=-1)
     # of both ends: the neighbour of a lonely sensor need not have it among its own
     reach = torch.maximum(*topology.lift(neighbor_distance(points, neighbors + copies - 1)))
     reach = reach.squeeze(-1).clamp(min=torch.finfo(points.dtype).tiny)
+    if on_globe:
+        d, reach = along_surface(d), along_surface(reach)
     return Graph(topology, (-FALL * (d / reach).square()).exp())
 
 

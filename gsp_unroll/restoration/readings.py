@@ -135,7 +135,7 @@ class Readings:
         """What is tried unless somebody says otherwise: GLR, GTV, and GLR about a plane if the
         readings of a channel tell one."""
         about = self.about
-        if about is None or not bool(tells_plane(about.axes, self.known).any()):
+        if about is None or not bool(tells_plane(about.axes, self.known, self.parts).any()):
             return GLR, GTV
         return GLR, GTV, about
 
@@ -146,22 +146,21 @@ class Readings:
         size = 1.0 if unit is None or not unit.numel() else float(unit.mean())
         prior = family(self.graph, weight / size if size > 0 else weight)
         if isinstance(prior, PlaneGLR):
-            prior = prior.seen(known)
+            prior = prior.seen(known, self.parts)
         return Problem(LeastSquares(SamplingMask(known), y), prior)
 
 
-def solved(problem: Problem, rtol: float, x0: Signal | None = None) -> Solution:
+def solved(problem: Problem, rtol: float) -> Solution:
     """Conjugate gradients for a quadratic prior, ADMM for any other."""
     prior, data = problem.prior, problem.data
     rtol = max(rtol, 50 * torch.finfo(data.y.dtype).eps)
     if prior.Q is not None:
         graph = getattr(prior.summands[0], "graph", None)
-        if x0 is None and isinstance(prior, PlaneGLR):
+        x0 = None if graph is None else start(data, graph.topology)
+        if isinstance(prior, PlaneGLR):
             plane = prior.plane(data)
             x0 = plane + start(data.around(plane), prior.graph.topology)
-        elif x0 is None and graph is not None:
-            x0 = start(data, graph.topology)
         return ConjugateGradient(rtol, max_steps=5000).solve(*problem.system(), x0)
     # what lets one kernel take many steps
     linear_solver = DampedJacobi(10) if type(prior) is GTV else None
-    return ADMM(rtol=rtol, linear_solver=linear_solver).solve(problem, x0)
+    return ADMM(rtol=rtol, linear_solver=linear_solver).solve(problem)

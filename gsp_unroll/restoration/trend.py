@@ -22,7 +22,8 @@ from .places import OnGlobe, Where
 #: a region is nearly a plane, and how far it bulges is no coordinate.
 FLAT, FLAT_ON_GLOBE = 1e-9, 0.1
 #: Readings have slopes of their own where they are so many for each slope and the level, and where
-#: they spread so much along every axis, relative to all places.
+#: they spread so much along every axis, relative to all places. Each further connected part of the
+#: graph has a level of its own, which takes one reading, and only spread within a part counts.
 READINGS, SPREAD = 2, 0.2
 
 
@@ -99,18 +100,29 @@ def plane_of(where: Where) -> AboutPlane | None:
     return AboutPlane.of(where) if isinstance(where, OnGlobe | Tensor | np.ndarray) else None
 
 
-def tells_plane(u: Tensor, known: Mask) -> Tensor:
-    """1 for each channel whose readings tell a plane over the axes `u`, 0 for others."""
-    m = known.to(u)
-    count = m.sum(0)
-    enough = (count >= READINGS * (u.shape[1] + 1)) & (u.shape[1] > 0)
-    mean = m.mT @ u / count.clamp_min(1).unsqueeze(-1)
-    second = torch.einsum("nc,ni,nj->cij", m, u, u) / count.clamp_min(1).view(-1, 1, 1)
-    spread = second - mean.unsqueeze(-1) * mean.unsqueeze(-2)
-    if not u.shape[1]:
-        return enough.to(u)
-    least: Tensor = torch.linalg.eigvalsh(spread)[:, 0]
-    return (enough & (least >= SPREAD**2)).to(u)
+def tells_plane(u: Tensor, known: Mask, parts: Tensor) -> Tensor:
+    """1 for each channel whose readings tell a plane over the axes `u`, 0 for others.
+
+    Args:
+        u: axes, `(nodes, d)`.
+        known: where there are readings, `(nodes, channels)`.
+        parts: number of the connected part of each node, `(nodes,)`.
+    """
+    m, d = known.to(u), u.shape[1]
+    if not d or not len(u):
+        return u.new_zeros(known.shape[1])
+
+    def in_parts(x: Tensor) -> Tensor:
+        return x.new_zeros(int(parts.max()) + 1, x.shape[1]).index_add_(0, parts, x)
+
+    count = in_parts(m)
+    first = torch.stack([in_parts(m * axis.unsqueeze(-1)) for axis in u.mT], -1)
+    between = torch.einsum("pci,pcj,pc->cij", first, first, 1 / count.clamp_min(1))
+    within = torch.einsum("nc,ni,nj->cij", m, u, u) - between
+    total = count.sum(0)
+    least = torch.linalg.eigvalsh(within / total.clamp_min(1).view(-1, 1, 1))[:, 0]
+    more = total - (count > 0).sum(0) + 1  # with one level for all
+    return ((more >= READINGS * (d + 1)) & (least >= SPREAD**2)).to(u)
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,13 +262,14 @@ class PlaneGLR(QuadraticPrior, GraphPrior):
                 "Restore them one by one, or take GLR or GTV.",
             )
 
-    def seen(self, known: Mask) -> PlaneGLR:
+    def seen(self, known: Mask, parts: Tensor) -> PlaneGLR:
         """The prior that leaves those channels a plane whose readings tell one.
 
         Args:
             known: where there are readings, `(nodes, channels)`.
+            parts: number of the connected part of each node, `(nodes,)`, see `components`.
         """
-        return replace(self, slopes=tells_plane(self.axes, known))
+        return replace(self, slopes=tells_plane(self.axes, known, parts))
 
     @cached_property
     def K(self) -> DetrendedGradient:

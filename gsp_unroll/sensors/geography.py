@@ -62,8 +62,12 @@ def great_circle(a: Tensor, b: Tensor) -> Tensor:
         >>> great_circle(pole, equator).round()  # a quarter of the way round
         tensor(10008.)
     """
-    half = (a - b).norm(dim=-1) / (2 * EARTH_RADIUS)
-    return 2 * EARTH_RADIUS * torch.arcsin(half.clamp(max=1.0))
+    return along_surface((a - b).norm(dim=-1))
+
+
+def along_surface(chord: Tensor) -> Tensor:
+    """`great_circle` for a straight line of this length, in kilometres."""
+    return 2 * EARTH_RADIUS * torch.arcsin((chord / (2 * EARTH_RADIUS)).clamp(max=1.0))
 
 
 def local_plane(latitude: Tensor, longitude: Tensor) -> Tensor:

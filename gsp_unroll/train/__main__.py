@@ -77,13 +77,10 @@ def main(options: argparse.Namespace) -> None:
     from .loop import Training, rehearse
     from .plan import Plan
 
-    try:
-        plan = Plan(**{field.name: getattr(options, field.name) for field in fields(Plan)})
-        rehearse(plan)
-        learn, held = split_photos(options.photos, options.holdout, options.seed)
-        training = Training(plan, list(read_all(learn)), list(read_all(held)), options.out)
-    except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(f"{error}") from error
+    plan = Plan(**{field.name: getattr(options, field.name) for field in fields(Plan)})
+    rehearse(plan, options.out)
+    learn, held = split_photos(options.photos, options.holdout, options.seed)
+    training = Training(plan, list(read_all(learn)), list(read_all(held)), options.out)
     if training.step == plan.steps:
         print(f"{options.out}: all {plan.steps} steps are done")
     end = float("inf") if options.hours is None else begin + 3600 * options.hours
@@ -97,4 +94,8 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main(parse())
+    options = parse()
+    from .._checks import plainly
+
+    with plainly():
+        main(options)

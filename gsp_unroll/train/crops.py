@@ -52,9 +52,11 @@ def split_photos(
     if not 0 <= share < 1:
         raise mistake(f"holdout={share}", "a share from 0 to below 1", "Hold out 0.03 of all.")
     groups: dict[str, list[Path]] = {}
+    called: dict[Path, str] = {}  # a folder named in two ways has the name that came first
     for path in (path for folder in folders for path in find_photos(folder)):
         photo = re.sub(r"_r\d+c\d+$", "", path.stem)
-        groups.setdefault(f"{path.parent}/{photo}", []).append(path)
+        folder = called.setdefault(path.parent.resolve(), f"{path.parent}")
+        groups.setdefault(f"{folder}/{photo}", []).append(path)
     names = sorted(groups)
     order = np.random.default_rng([seed, 0]).permutation(len(names))
     count = max(round(share * len(names)), 1 if share > 0 else 0)
@@ -193,7 +195,7 @@ def central(photo: np.ndarray, side: int | None) -> np.ndarray:
     """
     if side is None:
         return photo
-    check_positive_count(side, "center")
+    check_positive_count(side, "side")
     height, width, _ = photo.shape
     top, left = (max(n - side, 0) // 2 for n in (height, width))
     return photo[top : top + side, left : left + side]

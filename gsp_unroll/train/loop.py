@@ -35,6 +35,7 @@ from .tasks import TASKS, Task, mean_squared_error
 #: side of the central part of a held-out photograph that is restored to validate
 VALIDATION_SIDE = 192
 #: what a state on disk holds
+KEPT = "state.safetensors"
 STATE = {"plan", "step", "seconds", "network", "average", "optimizer"}
 LOSSES: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": nn.functional.mse_loss,
@@ -76,11 +77,12 @@ def begin_with(trained: str, network: nn.Module, fresh: Sequence[str] = ()) -> N
     network.load_state_dict(state | shared)
 
 
-def rehearse(plan: Plan) -> None:
+def rehearse(plan: Plan, folder: Path | None = None) -> None:
     """Restores one small grey image: what does not fit together shows before a photograph is read.
 
     Args:
         plan: what is to be trained.
+        folder: where; a training that goes on there needs no network to begin with.
 
     Raises:
         ValueError: a network that cannot be built, or not for this task, or begun as asked.
@@ -104,9 +106,10 @@ def rehearse(plan: Plan) -> None:
             f"network={plan.network!r} with arguments={plan.arguments!r} and task={plan.task!r}, "
             f"which do not go together ({why})",
             f"a network that restores {task.channels} channels of what this task observes",
-            'For "interpolate", ugtv and uglr take --arguments \'{"channels": 1}\'.',
+            "Correct the arguments or the task; to interpolate, ugtv and uglr take --arguments "
+            "'{\"channels\": 1}'.",
         )
-    if plan.begin is not None:
+    if plan.begin is not None and (folder is None or not (folder / KEPT).exists()):
         begin_with(plan.begin, network, plan.fresh)
 
 
@@ -162,7 +165,7 @@ class Training:
         self._check_accelerator()
         torch.manual_seed(plan.seed)
         network = NETWORKS[plan.network](**plan.arguments)
-        if plan.begin is not None:
+        if plan.begin is not None and not self._state.exists():
             begin_with(plan.begin, network, plan.fresh)
         self._data_term = network.data_term
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.average))
@@ -178,7 +181,7 @@ class Training:
 
     @property
     def _state(self) -> Path:
-        return self.folder / "state.safetensors"
+        return self.folder / KEPT
 
     @property
     def _log(self) -> Path:
@@ -205,8 +208,8 @@ class Training:
             validate_steps: steps between two validations.
 
         Raises:
-            ValueError: another training at work in the folder; a loss or a gradient that is not
-                finite.
+            ValueError: another training at work in the folder, or one that has gone on there since
+                this one was made; a loss or a gradient that is not finite.
         """
         check_positive_count(log_steps, "log_steps")
         check_positive_count(validate_steps, "validate_steps")
@@ -365,6 +368,13 @@ class Training:
     def _begin_log(self, progress: Any) -> None:
         if not self.accelerator.is_main_process:
             return
+        kept = load_state(self._state)["step"] if self._state.exists() else self.step
+        if kept != self.step:
+            raise mistake(
+                f"{self.folder}, where the training stands at step {kept}",
+                f"step {self.step}, where this one stands",
+                "Make the Training anew: it goes on from what is there; nothing was overwritten.",
+            )
         cut_log(self._log, self.step)
         for line in read_log(self._log):
             self._show(progress, line)

@@ -89,6 +89,12 @@ class Plan:
             raise mistake(
                 f"reduce={self.reduce!r}", "finite factors above 1", "Leave it out for full size."
             )
+        if self.fresh and self.begin is None:
+            raise mistake(
+                f"fresh={self.fresh!r} and no network to begin with",
+                "parts of a network that is begun with another's weights",
+                "Name that network with begin, or leave fresh out: all is fresh.",
+            )
         for name in ("warmup", "seed"):
             value = getattr(self, name)
             if not hasattr(value, "__index__") or value < 0:

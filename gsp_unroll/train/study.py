@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import mistake
+from .._checks import mistake, plainly
 from .._files import written_whole
 from .._tables import markdown_table
 from .plan import Plan
 
 TABLE = "table.md"
+#: what decides how a network is judged, and a precision, of which a process knows one
+COMMON = {"task", "crop", "reduce", "noise", "holdout", "precision"}
 EXAMPLE = '{"common": {"network": "mosaic", "task": "demosaic", "steps": 2000}, "arms": {"a": {}}}'
 
 
@@ -30,12 +32,13 @@ class Study:
     Args:
         common: values of every plan, by the names of `Plan`.
         arms: by name, the values of a plan that are not the common ones; `arguments` are added to
-            the common ones, one by one.
+            the common ones, one by one. Task, crop, reduce, noise, holdout and precision are common
+            to all, so that all are judged alike.
         seeds: each arm is trained once with each.
 
     Raises:
-        ValueError: no arm, no seed; a name that cannot be one of a folder; values that make no
-            plan.
+        ValueError: no arm, no seed or one twice; a name that cannot be one of a folder; values that
+            make no plan, or that an arm may not have of its own.
 
     Example:
         >>> from gsp_unroll.train.study import Study
@@ -52,10 +55,18 @@ class Study:
     def __post_init__(self) -> None:
         if not self.arms or not self.seeds:
             raise mistake("a study without arms or without seeds", "one at least", f"See {EXAMPLE}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise mistake(f"seeds={list(self.seeds)}", "each once", "Leave out the repeated ones.")
         for name in self.arms:
             if not name or name != Path(name).name:
                 raise mistake(
                     f"an arm {name!r}", "a name that a folder can have", "Leave the slashes out."
+                )
+            if own := COMMON & set(self.arms[name]):
+                raise mistake(
+                    f"an arm {name!r} with {', '.join(sorted(own))} of its own",
+                    "the same for all arms, which are compared on the same pictures",
+                    "Write it among the common values, or make another study.",
                 )
         known = {field.name for field in fields(Plan)} - {"seed"}
         for values in (self.common, *self.arms.values()):
@@ -221,19 +232,16 @@ def main(options: argparse.Namespace) -> None:
     from .crops import read_all, split_photos
     from .loop import rehearse
 
-    try:
-        study = Study.read(options.study)
-        for plan in study.plans.values():
-            rehearse(plan)
-        # one split for all, whatever the seed of a training
-        learn, held = split_photos(options.photos, next(iter(study.plans.values())).holdout)
-        photos = list(read_all(learn)), list(read_all(held))
-        end = float("inf") if options.hours is None else begin + 3600 * options.hours
-        table = run_study(study, *photos, options.out, until=lambda: time.monotonic() > end)
-    except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(f"{error}") from error
-    print(table)
+    study = Study.read(options.study)
+    for name, plan in study.plans.items():
+        rehearse(plan, options.out / name)
+    # one split for all, whatever the seed of a training
+    learn, held = split_photos(options.photos, next(iter(study.plans.values())).holdout)
+    photos = list(read_all(learn)), list(read_all(held))
+    end = float("inf") if options.hours is None else begin + 3600 * options.hours
+    print(run_study(study, *photos, options.out, until=lambda: time.monotonic() > end))
 
 
 if __name__ == "__main__":
-    main(parse())
+    with plainly():
+        main(parse())

@@ -188,6 +188,10 @@ def test_wrong_use_is_refused_before_anything_is_done(photos, capsys):
         (["interpolate", "in/a.png", "out", "--network", "mosaic"], "trained for this task"),
         (["demosaic", "in/a.png", "out", "--network", "hui"], "Got 'hui', which is no file"),
         (["info", "hui"], "Got 'hui', which is no file"),
+        (
+            ["denoise", "in/a.png", "out.png", "--suffix", ".tif"],
+            "--suffix .tif and the file out.png",
+        ),
         (["hui"], "invalid choice"),
         (["eval"], "gsp-unroll eval: error"),
         (["train"], "gsp-unroll train: error"),
@@ -223,11 +227,19 @@ def test_eval_and_train_hand_over(photos, capsys):
     plan = {"width": 4, "depth": 1, "features": 2}
     arguments = ["--network", "mosaic", "--arguments", json.dumps(plan), "--photos", "nowhere"]
     assert main(["train", *arguments, "--out", "run", "--steps", "1"]) == 1
-    assert "no image" in capsys.readouterr().err
+    assert "Got nowhere. Expected a folder" in capsys.readouterr().err
     assert main(["eval", "--photos", "in", "--methods", "hui", "--out", "run"]) == 1
     assert "Got the method 'hui'" in capsys.readouterr().err
-    assert main(["--debug", "eval", "--photos", "in", "--methods", "hui", "--out", "run"]) == 1
-    assert "Traceback" in capsys.readouterr().err
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_where_an_error_came_from_is_shown_by_every_command(photos, capsys):
+    evaluate = ["eval", "--photos", "in", "--methods", "hui", "--out", "run"]
+    train = ["train", "--network", "mosaic", "--photos", "no", "--out", "run", "--steps", "1"]
+    for words in (evaluate, train, ["info", "hui"], ["denoise", "in/bad.png", "out"]):
+        for asked in ([*words, "--debug"], ["--debug", *words]):
+            assert main(asked) in (1, 2)
+            assert "Traceback" in capsys.readouterr().err, asked
 
 
 def test_info(photos, capsys):

@@ -240,7 +240,7 @@ def test_a_long_layer_reaches_the_plain_solver(term):
     mu = 1.0 if hard else layer.mu.item()
     exact = ConjugateGradient(1e-13).solve(*data.system(DGLR(graph, mu).Q)).x
     assert_same(layer(data, graph).detach(), exact, 1e-7)
-    layer = DGTVUnroll(400, 30, lam=0.1, rho=number, solver=GuardedCG).double()
+    layer = DGTVUnroll(150, 20, lam=0.1, rho=number, solver=GuardedCG).double()
     prior = DGTV(graph, layer.log_lam[0].exp().item())
     best = ADMM(rtol=1e-10, max_steps=50_000).solve(Problem(data, prior))
     with torch.no_grad():

@@ -402,6 +402,7 @@ def test_an_interrupted_evaluation_goes_on(photos, tmp_path):
     assert read_interrupted(out, "demosaic", 1) == []
     assert read_interrupted(out, "interpolate", 0) == []
     assert read_interrupted(out, "demosaic", 0, center=24) == []
+    assert read_interrupted(out, "demosaic", 0, asked="other") == []
     known, table = evaluate()
     assert known == 2
     assert len(asked) == 5  # the third was asked twice

@@ -87,3 +87,6 @@ def test_by_command(tmp_path, capsys):
     ]
     with pytest.raises(ValueError, match=r"already holds graphs\.csv, graphs\.md"):
         main(options)
+    options.task, options.out = "interpolate", tmp_path / "up"
+    with pytest.raises(ValueError, match="trained for this task"):
+        main(options)

@@ -239,8 +239,9 @@ SMALL = {
 def test_derivatives_of_both_orders(kind, hard, plan, name):
     case = Case(kind, SMALL[plan](), hard=hard, heads=None, channels=2, batch=())
     with backend(name):
+        # entry by entry, then along random directions
         assert gradcheck(case, case.inputs)
-        assert gradgradcheck(case, case.inputs)
+        assert gradgradcheck(case, case.inputs, fast_mode=True)
 
 
 def for_any_number_of_threads(compute):

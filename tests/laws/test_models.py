@@ -30,11 +30,19 @@ from gsp_unroll import (
     VectorGTVUnroll,
     grid_graph,
     knn_graph,
+    path_graph,
     start,
 )
 from gsp_unroll.features import as_image, as_signal
 from gsp_unroll.graph.convert import to_edge_list
-from gsp_unroll.models import HeadMixture, MosaicNetwork, bilateral_graph, bilinear, green_first
+from gsp_unroll.models import (
+    HeadMixture,
+    MosaicNetwork,
+    MosaicStage,
+    bilateral_graph,
+    bilinear,
+    green_first,
+)
 
 SHAPE = (6, 8)
 NODES = 48
@@ -377,6 +385,27 @@ def test_green_first_adds_differences_to_green():
     torch.testing.assert_close(x[:, :1], green + filled)
 
 
+def test_green_first_on_samples_of_all_colours():
+    truth, seen = double(30, 3), SamplingMask(torch.arange(30) % 3 > 0)
+    path = path_graph(30)
+    x = green_first(lambda d: start(d, path), Interpolation(seen, truth))
+    torch.testing.assert_close(x[seen.mask[:, 0]], truth[seen.mask[:, 0]])
+
+
+def test_a_stage_of_a_mosaic_has_a_solver_for_each_of_its_graphs():
+    for heads, solvers, message in (
+        (None, None, "Got heads=None.* at least 2"),
+        (1, 1, "Got heads=1.* at least 2"),
+        (2, None, "heads=2 and a solver with heads=None"),
+    ):
+        parts = MahalanobisLearner(2, heads=heads), GTVUnroll(1, 1, heads=solvers)
+        with pytest.raises(ValueError, match=message):
+            MosaicStage(3, width=4, depth=1, graph=parts)
+    bare = MosaicStage(3, width=4, depth=1, graph=None)
+    with pytest.raises(ValueError, match=r"without a graph.* Make it with graph="):
+        bare.graph(double(30, 3), grid_graph((5, 6), window=3))
+
+
 def test_bilinear_is_the_mean_of_the_nearest_samples():
     data, truth = mosaic()
     x = bilinear(data, SHAPE).reshape(*SHAPE, 3)
@@ -483,19 +512,20 @@ def test_a_noisy_network_refuses_exact_samples():
         small_mosaic(1, noisy=True).double()(mosaic()[0], SHAPE)
 
 
-@pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
+@pytest.mark.parametrize(
+    ("tile", "dtype", "atol"), [(5, torch.float64, 1e-10), (16, torch.float32, 1e-4)]
+)
 @pytest.mark.parametrize("options", [*OPTIONS, {"noisy": True}], ids=str)
 @pytest.mark.parametrize("shape", [(33, 46), (40, 37)], ids=str)
-def test_tiles_of_a_mosaic_network_give_the_whole(shape, options, dtype, atol):
+def test_tiles_of_a_mosaic_network_give_the_whole(shape, options, tile, dtype, atol):
     # a margin that is too narrow by one pixel would show with tiles this small
     network = small_mosaic(**options, num_iterations=1, cg_steps=2, window=3)
     network = randomised(network).to(dtype)
     H = BayerMosaic(*shape)
     data = network.data_term(H, H(torch.rand(shape[0] * shape[1], 3, dtype=dtype)))
     whole = network(data, shape).detach()
-    for tile in (5, 16):
-        tiled = network.restore_tiled(data, shape, tile=tile)
-        torch.testing.assert_close(tiled, whole, rtol=0, atol=atol)
+    tiled = network.restore_tiled(data, shape, tile=tile)
+    torch.testing.assert_close(tiled, whole, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)

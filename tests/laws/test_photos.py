@@ -125,6 +125,53 @@ def test_a_turned_photo_stands_upright(tmp_path):
     np.testing.assert_allclose(read_photo(tmp_path / "a.png")[..., 0], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("turned", range(1, 9))
+def test_files_that_we_read_ourselves_are_turned_as_pillow_turns(turned, tmp_path):
+    from PIL import Image, ImageOps
+
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    image = Image.fromarray(RNG.integers(0, 256, (4, 6, 3), dtype=np.uint8))
+    for name in ("a.png", "a.tif"):
+        image.save(tmp_path / name, exif=exif)
+    with Image.open(tmp_path / "a.png") as lying:
+        expected = np.asarray(ImageOps.exif_transpose(lying)) / 255
+    deep = np.asarray(image).astype(np.uint16) * 257
+    write_photo(tmp_path / "b.png", deep / 65535, 16)
+    with_exif = (tmp_path / "b.png").read_bytes()
+    chunk = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = (len(chunk) - 4).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4)
+    (tmp_path / "b.png").write_bytes(with_exif[:33] + chunk + with_exif[33:])  # behind the header
+    for name in ("a.png", "a.tif", "b.png"):
+        np.testing.assert_allclose(read_photo(tmp_path / name), expected, atol=1e-6)
+
+
+def test_tiffs_of_other_colours(tmp_path):
+    from PIL import Image
+
+    grey = RNG.integers(0, 256, (4, 6), dtype=np.uint8)
+    for kind, expected in (("minisblack", grey / 255), ("miniswhite", 1 - grey / 255)):
+        tifffile.imwrite(tmp_path / f"{kind}.tif", grey, photometric=kind)
+        np.testing.assert_allclose(
+            read_photo(tmp_path / f"{kind}.tif")[..., 1], expected, atol=1e-6
+        )
+    colors = Image.fromarray(RNG.integers(0, 256, (4, 6, 3), dtype=np.uint8))
+    for kind, image in (("PALETTE", colors.quantize(16)), ("SEPARATED", colors.convert("CMYK"))):
+        image.save(tmp_path / "a.tif")
+        with pytest.raises(ValueError, match=f"its values are {kind}.* convert it"):
+            read_photo(tmp_path / "a.tif")
+
+
+def test_formats_that_cannot_be_written(tmp_path):
+    for name, bits, message in (
+        ("a.psd", 8, "Got a.psd.* ends in .png or .tif"),
+        ("a.png", 12, "Got bits=12.* 8 or 16"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write_photo(tmp_path / name, np.zeros((2, 2, 3)), bits)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_png_of_16_bits_with_more_rows_than_it_says(tmp_path):
     path = tmp_path / "a.png"
     write_photo(path, RNG.random((50, 2, 3)), 16)
@@ -140,7 +187,7 @@ def test_photos_of_a_folder(tmp_path):
         (tmp_path / name).touch()
     assert [path.name for path in find_photos(tmp_path)] == ["b.png", "a.PNG"]
     for empty in (tmp_path / "missing", tmp_path / "c.txt"):
-        with pytest.raises(FileNotFoundError, match=r"no image .* Give a folder"):
+        with pytest.raises(FileNotFoundError, match=r"Expected a folder of images"):
             find_photos(empty)
 
 

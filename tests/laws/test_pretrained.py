@@ -86,10 +86,10 @@ def test_a_hub_without_its_package(monkeypatch):
 def test_a_hub_by_its_package(small, tmp_path, monkeypatch):
     hub = type("hub", (), {"hf_hub_download": lambda repo, file: str(tmp_path / repo / file)})
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", hub)
-    (tmp_path / "someone" / "some").mkdir(parents=True)
-    shutil.copy(tmp_path / "network.safetensors", tmp_path / "someone" / "some")
+    (tmp_path / "someone" / "some-v1.0").mkdir(parents=True)
+    shutil.copy(tmp_path / "network.safetensors", tmp_path / "someone" / "some-v1.0")
     monkeypatch.chdir(tmp_path.parent)  # where no such folder is
-    assert isinstance(from_pretrained("someone/some"), DemosaicNetwork)
+    assert isinstance(from_pretrained("someone/some-v1.0"), DemosaicNetwork)
 
 
 def test_a_hub_that_does_not_answer(monkeypatch):

@@ -104,6 +104,8 @@ def test_by_command(tmp_path):
     [
         ({"arms": {}}, r"Got a study without arms"),
         ({"seeds": []}, r"Got a study without arms or without seeds"),
+        ({"seeds": [0, 1, 0]}, r"Got seeds=\[0, 1, 0\]\. Expected each once"),
+        ({"arms": {"a": {"crop": 16, "noise": 5}}}, r"Got an arm 'a' with crop, noise of its own"),
         ({"arms": {"a/b": {}}}, r"Got an arm 'a/b'\. Expected a name that a folder can have"),
         ({"arms": {"a": {"stpes": 3}}}, r"Got values named stpes\. Expected those of Plan"),
         ({"arms": {"a": {"seed": 3}}}, r"Got values named seed"),

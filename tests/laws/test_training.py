@@ -22,6 +22,7 @@ Image = pytest.importorskip("PIL.Image")
 
 from gsp_unroll import BayerMosaic, Interpolation, SamplingMask  # noqa: E402
 from gsp_unroll._files import written_whole  # noqa: E402
+from gsp_unroll._safetensors import write_tensors  # noqa: E402
 from gsp_unroll.models import (  # noqa: E402
     NETWORKS,
     DemosaicNetwork,
@@ -29,6 +30,7 @@ from gsp_unroll.models import (  # noqa: E402
     load_network,
     save_network,
 )
+from gsp_unroll.models.named import FORMAT  # noqa: E402
 from gsp_unroll.train.__main__ import main, parse  # noqa: E402
 from gsp_unroll.train.checkpoint import load_state, save_state  # noqa: E402
 from gsp_unroll.train.crops import Crops, read_all, split_photos, with_reduced  # noqa: E402
@@ -278,6 +280,16 @@ def test_a_state_of_another_training_is_refused_and_left_alone(photos, tmp_path)
         Training(PLAN, learn[1:], [], tmp_path)
 
 
+def test_of_two_trainings_of_one_folder_the_second_goes_back_nowhere(photos, tmp_path):
+    first, second = (training(tmp_path, photos) for _ in range(2))
+    first.run(until=after(2))
+    log = (tmp_path / "log.jsonl").read_bytes()
+    with pytest.raises(ValueError, match=r"stands at step 2\. Expected step 0.* anew"):
+        second.run()
+    assert (tmp_path / "log.jsonl").read_bytes() == log
+    assert load_state(tmp_path / "state.safetensors")["step"] == 2
+
+
 def test_a_state_from_before_a_plan_had_some_value_goes_on(photos, whole, tmp_path):
     state = load_state(whole / "state.safetensors")
     del state["plan"]["begin"]
@@ -461,7 +473,7 @@ def test_the_command_trains_as_the_class_does(photos, whole, tmp_path):
 
 def test_what_cannot_be_trained_is_refused_before_a_photograph_is_read(tmp_path, capsys):
     def say(message, *more, plan=PLAN):
-        with pytest.raises(SystemExit, match=message):
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
             main(parse([*options(tmp_path / "nowhere", tmp_path / "out", plan), *more]))
 
     say(r"Got network='hui'\. Expected one of .*'mosaic'.*Choose", "--network=hui")
@@ -472,7 +484,8 @@ def test_what_cannot_be_trained_is_refused_before_a_photograph_is_read(tmp_path,
         r"Got 'hui/hui.safetensors', which is no file.*one of .*mosaic",
         "--begin=hui/hui.safetensors",
     )
-    say(r"no image|no such", "--seed=1")
+    say(r"nowhere\. Expected a folder of images", "--seed=1")
+    say(r"Got fresh=\['x'\] and no network to begin with", "--fresh=x")
     with pytest.raises(SystemExit):
         parse([*options(tmp_path, tmp_path), "--arguments=[4]"])
     assert "is no JSON object" in capsys.readouterr().err
@@ -503,6 +516,18 @@ def test_a_training_begins_with_what_fits_of_another(photos, whole, tmp_path):
         training(tmp_path / "c", photos, replace(plan, fresh=["hui"]))
     with pytest.raises(ValueError, match=r"no part of which .*same kind and width"):
         training(tmp_path / "a", photos, replace(plan, network="ugtv", arguments={}, fresh=[]))
+
+
+def test_a_training_goes_on_without_the_network_that_it_began_with(photos, whole, tmp_path):
+    weights = tmp_path / "before.safetensors"
+    weights.write_bytes((whole / "network.safetensors").read_bytes())
+    plan, folder = replace(PLAN, begin=str(weights)), tmp_path / "out"
+    training(folder, photos, plan).run(until=after(2))
+    weights.unlink()
+    rehearse(plan, folder)
+    assert training(folder, photos, plan).step == 2
+    with pytest.raises(ValueError, match="which is no file"):
+        rehearse(plan, tmp_path / "another")
 
 
 # ---- the plan -------------------------------------------------------------------------------
@@ -654,6 +679,9 @@ def test_tiles_of_one_photograph_stay_together(tmp_path):
         assert not names[0] & names[1]
         assert (len(learn), len(held)) == (8, 4)
     assert split_photos([tmp_path], 0.34, 1) == split_photos([tmp_path], 0.34, 1)
+    named_twice = [tmp_path, tmp_path / ".." / tmp_path.name]
+    learn, held = ({p.resolve() for p in side} for side in split_photos(named_twice, 0.34, 1))
+    assert not learn & held
     assert split_photos([tmp_path], 0.0)[1] == []
     assert len(split_photos([tmp_path], 0.01)[1]) == 2  # one photograph at least
 
@@ -846,9 +874,15 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
     path, network = tmp_path / "n.safetensors", DemosaicNetwork(width=4)
 
     def refuse(message, module, name="demosaic", arguments=None):
-        save_network(module, path, name, arguments or {"width": 4})
+        arguments = arguments or {"width": 4}
+        with pytest.raises(ValueError, match=f"to be written as {name!r}.*nothing was"):
+            save_network(module, path, name, arguments)
+        assert not path.exists()
+        about = {"network": name, "arguments": json.dumps(arguments), "about": "{}"}
+        write_tensors(path, module.state_dict(), FORMAT, about)
         with pytest.raises(ValueError, match=message):
             load_network(path)
+        path.unlink()
 
     refuse(r"(?s)do not fit 'demosaic': .*size mismatch", network, arguments={"width": 5})
     refuse(r"(?s)do not fit 'mosaic': .*Missing key", network, "mosaic")
