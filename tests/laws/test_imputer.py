@@ -74,6 +74,13 @@ def test_it_is_cloned_and_stands_in_a_pipeline_with_names():
     assert not out.isna().any().any()
 
 
+def test_columns_that_are_all_alike_have_no_neighbours():
+    X = np.random.default_rng(0).random((20, 12))
+    X[:, 2:] = np.nan
+    with pytest.raises(ValueError, match=r"Got 10 columns .* or with none.* where="):
+        GraphImputer().fit(X)
+
+
 def test_one_sensor_says_nothing_of_another():
     with pytest.raises(ValueError, match=r"Got n_features=1\..*SimpleImputer"):
         GraphImputer(path_graph(1)).fit(np.ones((3, 1)))

@@ -234,6 +234,13 @@ def test_neighbours_are_found_across_the_date_line():
     np.testing.assert_allclose(x, [1, 1, 5, 5])
 
 
+def test_weights_on_the_globe_fall_to_their_least_at_the_farthest_neighbour():
+    around = OnGlobe([0.0] * 4, [0.0, 90.0, 180.0, 270.0])
+    weight = place_graph(around, 3).weight
+    assert weight.min() == pytest.approx(math.exp(-4))
+    assert weight.max() == pytest.approx(math.exp(-1))  # half as far
+
+
 # ---- the choice -----------------------------------------------------------------------------
 
 
@@ -431,6 +438,20 @@ MISTAKES = {
     "weights": (lambda: SURE(1.0, weights=(1.0, 0.1)), "ascending"),
     "no weight": (lambda: Fixed(GLR, 0.0), "weight=0.0"),
     "no such node": (lambda: restore(Y, PATH, Fixed(GLR, 1.0)).explain(4), "node 4.* below 4"),
+    "no such nodes": (
+        lambda: restore(Y, PATH, Fixed(GLR, 1.0)).deviation_at(torch.tensor([0, 9])),
+        "node 9.* below 4",
+    ),
+    "nodes by a mask": (
+        lambda: restore(Y, PATH, Fixed(GLR, 1.0)).deviation_at(Y > 1),
+        "nodes tensor.* a tensor of int64",
+    ),
+    "no such channel": (
+        lambda: restore(Y, PATH, Fixed(GLR, 1.0)).draw(None, torch.zeros(4, 2), channel=3),
+        "channel 3.* a channel below 1",
+    ),
+    "part of a fold": (lambda: HoldOut(folds=2.5), "folds=2.5"),
+    "weights of the usual priors": (lambda: HoldOut(weights=(2.0, 1.0)), "the usual priors"),
     "no weights": (
         lambda: restore(Y, PATH, Fixed(GTF, 1.0)).explain(0),
         "the prior GTF.* quadratic prior, or GTV",

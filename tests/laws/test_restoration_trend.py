@@ -145,6 +145,25 @@ def test_few_readings_and_readings_on_a_line_have_a_level_only():
     assert (about.x[:, 2] - level.x[:, 2]).abs().max() > 1e-2
 
 
+def test_readings_in_parts_of_a_graph_tell_slopes_within_the_parts_only():
+    blocks = torch.arange(70) // 10
+    place = LAND[:10].repeat(7, 1) + 100 * torch.stack([blocks, blocks.square()], -1)
+    truth = place @ SLOPES[:, :1]
+    parts = place_graph(place, 4)
+    axes = AboutPlane.of(place)
+    one_each = truth.clone()
+    one_each[torch.arange(70) % 10 > 0] = NAN
+    alone = restore(one_each, parts, Fixed(axes, 1.0))
+    level = restore(one_each, parts, Fixed(GLR, 1.0))
+    close(alone.x, level.x)
+    close(alone.deviation(), level.deviation())
+    over = LAND[:10].repeat(7, 1)  # parts that lie over each other
+    truth = over @ SLOPES[:, :1]
+    many = truth.clone()
+    many[torch.arange(70) % 3 == 0] = NAN
+    close(restore(many, parts, Fixed(AboutPlane.of(over), 1.0)).x, truth)
+
+
 def test_the_hold_out_tries_it_where_places_are_known_and_a_plane_can_be_told():
     steep = restore(noisy(amount=0.5), LAND)
     assert steep.prior == "AboutPlane"
