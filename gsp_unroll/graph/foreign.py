@@ -218,10 +218,10 @@ def to_networkx(graph: Graph, nodes: Sequence[Hashable] | None = None) -> nx.Gra
             f"a sequence of {n} names that can be hashed, such as texts or numbers",
             "Pass list(G) of the graph that they came from, or leave nodes out.",
         ) from error
-    if len(names) != n or distinct != n:
+    if len(names) != n or distinct != n or None in names:
         raise mistake(
-            f"{len(names)} names, {distinct} of them distinct",
-            f"a name of its own for each of {n} nodes",
+            f"{len(names)} names, {distinct} of them distinct" + ", one None" * (None in names),
+            f"a name of its own for each of {n} nodes, not None",
             "Pass list(G) of the graph that they came from, or leave nodes out.",
         )
     edge_index, w = columns_of(graph)

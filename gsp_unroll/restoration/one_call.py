@@ -176,15 +176,17 @@ class Restoration:
     def _check(self, nodes: Tensor, channel: int = 0) -> None:
         """That there are such nodes and such a channel."""
         count, channels = self.signal.shape
-        numbers = isinstance(nodes, Tensor) and nodes.dtype == torch.int64
-        outside = nodes[(nodes < 0) | (nodes >= count)] if numbers else ()
-        if not numbers or len(outside) or not 0 <= channel < channels:
-            got = f"nodes {nodes}" if not numbers or not len(outside) else f"node {int(outside[0])}"
-            raise mistake(
-                f"{got} and channel {channel}",
-                f"a tensor of int64, nodes below {count} and a channel below {channels}",
-                "Nodes are counted from 0, in the order of the signal.",
-            )
+        outside = nodes
+        if isinstance(nodes, Tensor) and nodes.dtype == torch.int64:
+            outside = nodes[(nodes < 0) | (nodes >= count)]
+            if not len(outside) and 0 <= channel < channels:
+                return
+        named = outside.tolist() if isinstance(outside, Tensor) else outside
+        raise mistake(
+            f"nodes {named} and channel {channel}",
+            f"a tensor of int64, nodes below {count} and a channel below {channels}",
+            "Nodes are counted from 0, in the order of the signal.",
+        )
 
     @torch.no_grad()
     def _deviation(self, nodes: Tensor | None) -> Tensor:

@@ -120,9 +120,10 @@ def tells_plane(u: Tensor, known: Mask, parts: Tensor) -> Tensor:
     between = torch.einsum("pci,pcj,pc->cij", first, first, 1 / count.clamp_min(1))
     within = torch.einsum("nc,ni,nj->cij", m, u, u) - between
     total = count.sum(0)
-    least = torch.linalg.eigvalsh(within / total.clamp_min(1).view(-1, 1, 1))[:, 0]
+    least: Tensor = torch.linalg.eigvalsh(within / total.clamp_min(1).view(-1, 1, 1))[:, 0]
     more = total - (count > 0).sum(0) + 1  # with one level for all
-    return ((more >= READINGS * (d + 1)) & (least >= SPREAD**2)).to(u)
+    told: Tensor = (more >= READINGS * (d + 1)) & (least >= SPREAD**2)
+    return told.to(u)
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,15 +52,16 @@ def draw_clouds(
         >>> [ax.get_title() for ax in draw_clouds(axes, clouds, height)]
         ['scan\n0.5', 'floor\n0']
     """
-    if len(axes) != len(clouds) or set(values) != set(clouds):
+    each: list[Axes] = list(np.ravel(np.asarray(axes, dtype=object)))  # of a grid, row by row
+    if len(each) != len(clouds) or set(values) != set(clouds):
         raise mistake(
-            f"{len(axes)} axes and values of {list(values)} for the clouds {list(clouds)}",
+            f"{len(each)} axes and values of {list(values)} for the clouds {list(clouds)}",
             "axes and values for each cloud",
             "Make axes with figure.subplots(1, len(clouds), squeeze=False)[0], and give both "
             "mappings the same names.",
         )
     shown = {}
-    for ax, (name, cloud) in zip(axes, clouds.items(), strict=True):
+    for ax, (name, cloud) in zip(each, clouds.items(), strict=True):
         dimension = 3 if ax.name == "3d" else 2
         if cloud.ndim != 2 or cloud.shape[1] != dimension:
             raise mistake(
@@ -72,7 +73,7 @@ def draw_clouds(
         here = value.isfinite()
         shown[name] = cloud.detach().cpu()[here], value[here]
     low, high = _limits([value for _, value in shown.values()])
-    for ax, (name, (at, value)) in zip(axes, shown.items(), strict=True):
+    for ax, (name, (at, value)) in zip(each, shown.items(), strict=True):
         points: Any = ax.scatter  # of axes in space it takes three coordinates
         points(*at.T.numpy(), c=value.numpy(), s=3, vmin=low, vmax=high)
         ax.set_title(f"{name}\n{float(value.mean()):.3g}" if len(value) else name, fontsize=9)

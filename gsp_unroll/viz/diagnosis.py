@@ -128,7 +128,7 @@ def diagnose(model: nn.Module, *inputs: Any) -> Diagnosis:
 
     | Finding | Told by |
     | --- | --- |
-    | poor graph: nearly empty | fewer than 1.2 neighbours count, or than half of them all |
+    | poor graph: nearly empty | fewer than 1.2 neighbours count, and fewer than half of them all |
     | poor graph: weights alike | 99 % of the neighbours a node has count: no edge was ruled out |
     | divergence | the objective ends above twice that of the start, or is no number |
     | over-regularisation | output off the observation by 1.3 times the noise, or constant |

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,13 +53,14 @@ def draw_panels(
         >>> [ax.get_title() for ax in axes]
         ['truth', 'noisy\n20.00 dB']
     """
-    if len(axes) != len(images):
+    each: list[Axes] = list(np.ravel(np.asarray(axes, dtype=object)))  # of a grid, row by row
+    if len(each) != len(images):
         raise mistake(
-            f"{len(axes)} axes for {len(images)} images",
+            f"{len(each)} axes for {len(images)} images",
             "one for each",
             "Make them with figure.subplots(1, len(images), squeeze=False)[0].",
         )
-    for ax, (name, image) in zip(axes, images.items(), strict=True):
+    for ax, (name, image) in zip(each, images.items(), strict=True):
         if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[-1] not in (1, 3)):
             raise mistake(
                 f"{name} of shape {tuple(image.shape)}",

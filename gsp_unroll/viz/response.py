@@ -82,7 +82,7 @@ def spectral_response(layer: QuadraticUnroll, graph: Graph) -> SpectralResponse:
     """
     if not isinstance(layer, QuadraticUnroll) or layer.log_mu is None:
         raise mistake(
-            f"{type(layer).__name__}({layer.extra_repr()})",
+            " ".join(repr(layer).split()),
             "a quadratic layer with mu and without heads",
             "Build GLRUnroll(mu=...).",
         )

@@ -36,7 +36,7 @@ def draw_training(ax: Axes, log: Sequence[Mapping[str, Any]]) -> Axes:
         [0.1, 0.02]
     """
     curves = {
-        name: [(line["step"], line[name]) for line in log if name in line]
+        name: [(line["step"], line[name]) for line in log if {"step", name} <= {*line}]
         for name in ("loss", "psnr")
     }
     if not any(curves.values()):

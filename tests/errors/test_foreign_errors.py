@@ -166,6 +166,12 @@ MISTAKES = {
         "each of 3 nodes",
         r"list\(G\)",
     ),
+    "a name that is none": (
+        lambda: Graph(path_graph(3), torch.ones(3)).to_networkx([None, 1, 2]),
+        "3 names, 3 of them distinct, one None",
+        "each of 3 nodes, not None",
+        r"list\(G\)",
+    ),
     "no graph of PyGSP": (
         lambda: Graph.from_pygsp(nx.path_graph(2)),
         "a Graph without a matrix W",

@@ -437,14 +437,17 @@ MISTAKES = {
     "no prior": (lambda: HoldOut(priors=()), "0 priors.* over five decades"),
     "weights": (lambda: SURE(1.0, weights=(1.0, 0.1)), "ascending"),
     "no weight": (lambda: Fixed(GLR, 0.0), "weight=0.0"),
-    "no such node": (lambda: restore(Y, PATH, Fixed(GLR, 1.0)).explain(4), "node 4.* below 4"),
+    "no such node": (
+        lambda: restore(Y, PATH, Fixed(GLR, 1.0)).explain(4),
+        r"nodes \[4\].* below 4",
+    ),
     "no such nodes": (
         lambda: restore(Y, PATH, Fixed(GLR, 1.0)).deviation_at(torch.tensor([0, 9])),
-        "node 9.* below 4",
+        r"nodes \[9\].* below 4",
     ),
     "nodes by a mask": (
         lambda: restore(Y, PATH, Fixed(GLR, 1.0)).deviation_at(Y > 1),
-        "nodes tensor.* a tensor of int64",
+        r"nodes \[False.* a tensor of int64",
     ),
     "no such channel": (
         lambda: restore(Y, PATH, Fixed(GLR, 1.0)).draw(None, torch.zeros(4, 2), channel=3),

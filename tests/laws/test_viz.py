@@ -240,6 +240,8 @@ class TestResponse:
             spectral_response(GTVUnroll(), graph)
         with pytest.raises(ValueError, match="Expected a quadratic layer with mu"):
             spectral_response(GLRUnroll(), graph)
+        with pytest.raises(ValueError, match=r"Got 3\. Expected a quadratic layer"):
+            spectral_response(3, graph)
         with pytest.raises(ValueError, match=r"heads=2.*without heads.*load_state_dict"):
             spectral_response(GLRUnroll(mu=1.0, heads=2), graph)
         with pytest.raises(ValueError, match=r"Got weights of shape \(3, 2\)"):
@@ -300,6 +302,12 @@ class TestPanels:
         assert row[1].get_title() == f"noisy\n{float(psnr(*inner)):.2f} dB"
         shown = torch.as_tensor(row[1].images[0].get_array())
         torch.testing.assert_close(shown, noisy.clamp(0, 1))
+
+    def test_axes_in_rows(self):
+        grid = figure.Figure().subplots(2, 2)
+        images = {name: torch.rand(3, 3) for name in "abcd"}
+        assert draw_panels(grid, images) is grid
+        assert [ax.get_title() for ax in grid.flat] == list(images)
 
     def test_a_part_of_a_grey_image(self):
         row = figure.Figure().subplots(1, 1, squeeze=False)[0]
