@@ -244,8 +244,11 @@ def share_of_start(network: Restorer, test: list[Sample]) -> float:
 
 def main(options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
-    values = options.out / "kinds.csv"
-    rows = list(csv.reader(values.open())) if values.exists() else []
+    # the steps are in the name: results of another number must not be mixed in
+    values = options.out / f"kinds_{options.steps}.csv"
+    if not values.exists():
+        values.write_text(",".join(COLUMNS) + "\n")
+    rows = list(csv.reader(values.read_text().splitlines()))[1:]
     known = {tuple(row[:4]): float(row[4]) for row in rows}
     arms = list(product(options.signals, WEIGHTS, PRIORS, map(str, options.seeds)))
     loaded: dict[str, Signals] = {}

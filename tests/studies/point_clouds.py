@@ -190,8 +190,11 @@ def train(shapes: list[Shape], out: Path, options: argparse.Namespace) -> CloudD
     optimizer = torch.optim.AdamW(network.parameters(), 8e-3, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.steps)
     begin = 0
+    asked = {n: getattr(options, n) for n in ("steps", "seed", "batch", "patch", "points")}
     if out.exists():
         state = load_state(out)
+        if state["asked"] != asked:
+            raise SystemExit(f"{out} was trained with {state['asked']}: give another folder")
         network.load_state_dict(state["network"])
         if state["step"] == options.steps:
             return network
@@ -215,7 +218,8 @@ def train(shapes: list[Shape], out: Path, options: argparse.Namespace) -> CloudD
         progress.set_postfix(error=f"{mean:.3f} noise", refresh=False)
         if (step + 1) % 50 == 0 or step + 1 == options.steps:
             state = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
-            save_state(out, {**state, "schedule": schedule.state_dict(), "step": step + 1})
+            state |= {"schedule": schedule.state_dict(), "step": step + 1, "asked": asked}
+            save_state(out, state)
     return network
 
 

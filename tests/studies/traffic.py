@@ -73,10 +73,12 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What to learn from, what to choose by, what to test on."""
+    """What to learn from, what to choose by, what to test on; mean of what is usual and standard
+    deviation from it, both in the training."""
 
     training: list[Part]
     test: Part
+    level: float
     scale: float
     space: Graph
     points: Tensor
@@ -128,7 +130,8 @@ def study(training: list[Part], test: Part, space: Graph, place: Tensor) -> Stud
     scale = float(deviations.square().nanmean().sqrt())
     space = Graph(space.topology, space.weight / space.degree.mean())
     points = correlation_points(deviations, min(32, len(place)))
-    return Study(training, test, scale, space, points, place)
+    level = float(torch.cat([part.usual for part in training]).mean())
+    return Study(training, test, level, scale, space, points, place)
 
 
 def roads(A: Tensor) -> Graph:
@@ -256,7 +259,7 @@ def future_windows(study: Study, parts: list[Part], stride: int = 1) -> Batch:
     y = (x - usual) / study.scale
     truth, counted = y[:, PAST:].clone(), counts[:, PAST:].bool()
     y = torch.cat([y[:, :PAST], torch.full_like(truth, torch.nan)], 1)
-    return y, usual / study.scale - usual.mean() / study.scale, clock, truth, counted
+    return y, (usual - study.level) / study.scale, clock, truth, counted
 
 
 def shuffled(windows: Batch, size: int, seed: int) -> Iterable[Batch]:
