@@ -30,11 +30,11 @@ from .crops import Crops, central, with_reduced
 from .log import append_to_log, cut_log, read_log
 from .plan import Loss, Plan
 from .stopping import alone_in, signals_noted
-from .tasks import TASKS, Task, mean_squared_error
+from .tasks import TASKS, Task
 
 #: side of the central part of a held-out photograph that is restored to validate
 VALIDATION_SIDE = 192
-#: what a state on disk holds
+#: the state on disk, and what it holds
 KEPT = "state.safetensors"
 STATE = {"plan", "step", "seconds", "network", "average", "optimizer"}
 LOSSES: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {
@@ -290,7 +290,7 @@ class Training:
         x: Tensor = self.average.module(
             self._observed(truth, shape, range(number, number + 1)), shape
         )
-        return mean_squared_error(x, truth)
+        return (x - truth).square().mean()
 
     def _observed(self, truth: Tensor, shape: tuple[int, int], numbers: range) -> DataTerm:
         noise = None

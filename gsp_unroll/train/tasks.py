@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from .._typing import Signal
 from ..operators import BayerMosaic, SamplingMask, Selection
@@ -137,8 +136,3 @@ class Interpolate(Task):
 
 
 TASKS: dict[str, Task] = {"demosaic": Demosaic(), "interpolate": Interpolate()}
-
-
-def mean_squared_error(x: Tensor, truth: Tensor) -> Tensor:
-    """One number per signal of a batch, `(*batch, nodes, channels)` to `(*batch,)`."""
-    return (x - truth).square().mean((-2, -1))

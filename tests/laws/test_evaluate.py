@@ -207,7 +207,7 @@ def test_only_the_central_part_of_a_photograph(photos, tmp_path, capsys):
     assert np.array_equal(central(image, 3), image[2:5, :3])
     assert np.array_equal(central(image, 6), image[:6])  # 4 columns stay 4
     assert central(image, None) is image
-    with pytest.raises(ValueError, match="center"):
+    with pytest.raises(ValueError, match="side=0"):
         central(image, 0)
     shapes = []
 

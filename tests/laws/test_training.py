@@ -875,7 +875,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
 
     def refuse(message, module, name="demosaic", arguments=None):
         arguments = arguments or {"width": 4}
-        with pytest.raises(ValueError, match=f"to be written as {name!r}.*nothing was"):
+        with pytest.raises(ValueError, match=f"(?s)to be written as {name!r}.*nothing was"):
             save_network(module, path, name, arguments)
         assert not path.exists()
         about = {"network": name, "arguments": json.dumps(arguments), "about": "{}"}

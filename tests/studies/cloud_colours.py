@@ -25,6 +25,7 @@ from torch import Tensor
 
 from gsp_unroll._tables import markdown_table
 from gsp_unroll.clouds import inpaint_attributes
+from gsp_unroll.metrics import psnr
 
 CLOUDS = ("spot_colored", "rgbd_desk", "rgbd_osd_learn0", "rgbd_osd_learn20")
 MISSING = (0.5, 0.9)
@@ -54,12 +55,8 @@ def averages(xyz: Tensor, color: Tensor, known: Tensor) -> dict[tuple[int, int],
         w = d.clamp_min(1e-9) ** -power
         for k in SIZES:
             mean = (w[:, :k, None] * y[:, :k]).sum(1) / w[:, :k].sum(1, keepdim=True)
-            scores[k, power] = psnr(mean, truth)
+            scores[k, power] = float(psnr(mean, truth))
     return scores
-
-
-def psnr(x: Tensor, truth: Tensor) -> float:
-    return float(-10 * (x - truth).double().square().mean().log10())
 
 
 def main(options: argparse.Namespace) -> None:
@@ -79,7 +76,8 @@ def main(options: argparse.Namespace) -> None:
                 even = max((key for key in scores if key[1] == 0), key=lambda key: scores[key])
                 best = max(scores, key=lambda key: scores[key])
                 y = color.masked_fill(~known.unsqueeze(-1), torch.nan)
-                ours = psnr(inpaint_attributes(xyz, y).y[~known].clamp(0, 1), color[~known])
+                filled = inpaint_attributes(xyz, y).y[~known].clamp(0, 1)
+                ours = float(psnr(filled, color[~known]))
                 each.append((scores[even], scores[best], ours))
                 chosen.append((even, best))
             even_mean, weighted, ours = np.mean(each, 0)

@@ -145,6 +145,7 @@ def survives(mutation: Mutation, tests: list[str], limit: float, copy: Path) -> 
     whole = target.read_text(encoding="utf-8")
     target.write_text(mutation.difference()[0], encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    collect = [*command, "--collect-only"]
     environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:
@@ -153,6 +154,13 @@ def survives(mutation: Mutation, tests: list[str], limit: float, copy: Path) -> 
         return False  # a loop without an end is noticed
     finally:
         target.write_text(whole, encoding="utf-8")
+    # any ending but 0 or 1 is of tests that did not run: a mutant that cannot be imported is noticed,
+    # and tests that there are not are nobody's fault but ours
+    if (
+        done.returncode > 1
+        and subprocess.run(collect, cwd=copy, env=environment, **quiet).returncode
+    ):
+        raise SystemExit(f"not all of these tests can be found without the mutant: {tests}")
     return done.returncode == 0
 
 
