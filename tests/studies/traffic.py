@@ -245,7 +245,7 @@ def train(
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        if step % (steps // 4) == 0:
+        if step % max(steps // 4, 1) == 0:
             look(step)
 
 
@@ -347,9 +347,8 @@ def forecast(options: argparse.Namespace) -> None:
         def look(
             step: int, name: str = name, model: Model = model, seen: dict[int, float] = seen
         ) -> None:
-            subset = tuple(kind[::8] for kind in held_out)
-            x = forecasts(model, subset)
-            m, r = errors(x, subset[3], subset[4], choosing.scale)
+            x = forecasts(model, some)
+            m, r = errors(x, some[3], some[4], choosing.scale)
             seen[step] = m + r
             print(f"  {name} {step}: MAE {m:.3f} RMSE {r:.3f}", flush=True)
 
