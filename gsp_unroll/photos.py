@@ -67,7 +67,7 @@ def find_photos(folder: str | Path, suffixes: Collection[str] = frozenset(SUFFIX
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"Got {folder}. Expected a folder of images. Correct the name.")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and not p.is_dir())
     if not paths:
         raise FileNotFoundError(
             f"Got {folder}, with no image in it. Expected {', '.join(sorted(suffixes))}. "

@@ -185,6 +185,7 @@ def test_photos_of_a_folder(tmp_path):
     (tmp_path / "deep").mkdir()
     for name in ("b.png", "deep/a.PNG", "c.txt"):
         (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
     assert [path.name for path in find_photos(tmp_path)] == ["b.png", "a.PNG"]
     for empty in (tmp_path / "missing", tmp_path / "c.txt"):
         with pytest.raises(FileNotFoundError, match=r"Expected a folder of images"):
