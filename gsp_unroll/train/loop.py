@@ -221,6 +221,8 @@ class Training:
                 initial=self.step, total=steps, unit="step", mininterval=5, disable=not main
             ) as progress,
         ):
+            if main:
+                self._check_nobody_went_on()
             self._begin_log(progress)
             losses: list[Tensor] = []  # since the last line of the log
             begin, saved = time.monotonic() - self.seconds, time.monotonic()
@@ -363,11 +365,8 @@ class Training:
             ) from error
         self.step, self.seconds = state["step"], state["seconds"]
 
-    # ---- what is shown ----------------------------------------------------------------------
-
-    def _begin_log(self, progress: Any) -> None:
-        if not self.accelerator.is_main_process:
-            return
+    def _check_nobody_went_on(self) -> None:
+        """Between this training's look at the folder and now, when it is alone there."""
         kept = load_state(self._state)["step"] if self._state.exists() else self.step
         if kept != self.step:
             raise mistake(
@@ -375,6 +374,12 @@ class Training:
                 f"step {self.step}, where this one stands",
                 "Make the Training anew: it goes on from what is there; nothing was overwritten.",
             )
+
+    # ---- what is shown ----------------------------------------------------------------------
+
+    def _begin_log(self, progress: Any) -> None:
+        if not self.accelerator.is_main_process:
+            return
         cut_log(self._log, self.step)
         for line in read_log(self._log):
             self._show(progress, line)

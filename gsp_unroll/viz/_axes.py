@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
 from torch import Tensor
 
 from .._checks import mistake
 from ..graph import Graph
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def one_by_one(axes: Sequence[Axes]) -> list[Axes]:
+    """Axes in a row, or in a grid row by row."""
+    return list(np.ravel(np.asarray(axes, dtype=object)))
 
 
 def check_single(graph: Graph) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from .._checks import mistake
-from ._axes import check_signal_drawn
+from ._axes import check_signal_drawn, one_by_one
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ def draw_clouds(
         >>> [ax.get_title() for ax in draw_clouds(axes, clouds, height)]
         ['scan\n0.5', 'floor\n0']
     """
-    each: list[Axes] = list(np.ravel(np.asarray(axes, dtype=object)))  # of a grid, row by row
+    each = one_by_one(axes)
     if len(each) != len(clouds) or set(values) != set(clouds):
         raise mistake(
             f"{len(each)} axes and values of {list(values)} for the clouds {list(clouds)}",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .._checks import mistake
 from ..metrics import psnr
+from ._axes import one_by_one
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +53,7 @@ def draw_panels(
         >>> [ax.get_title() for ax in axes]
         ['truth', 'noisy\n20.00 dB']
     """
-    each: list[Axes] = list(np.ravel(np.asarray(axes, dtype=object)))  # of a grid, row by row
+    each = one_by_one(axes)
     if len(each) != len(images):
         raise mistake(
             f"{len(each)} axes for {len(images)} images",

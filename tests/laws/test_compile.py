@@ -97,9 +97,14 @@ def test_on_a_batch_of_graphs(name):
     check_compiled(name, BATCH)
 
 
+@pytest.mark.parametrize("name", ["GTV, soft", "linear program"])
+def test_with_heads(name):
+    check_compiled(name, POINTS, heads=2)
+
+
 @pytest.mark.parametrize("name", ["GTV, hard", "vector GTV, soft", "linear program"])
-def test_on_a_grid_with_heads(name):
-    check_compiled(name, IMAGE, heads=2)
+def test_on_a_grid(name):
+    check_compiled(name, IMAGE)
 
 
 def test_on_a_grid_with_diagonals():

@@ -512,20 +512,19 @@ def test_a_noisy_network_refuses_exact_samples():
         small_mosaic(1, noisy=True).double()(mosaic()[0], SHAPE)
 
 
-@pytest.mark.parametrize(
-    ("tile", "dtype", "atol"), [(5, torch.float64, 1e-10), (16, torch.float32, 1e-4)]
-)
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
 @pytest.mark.parametrize("options", [*OPTIONS, {"noisy": True}], ids=str)
 @pytest.mark.parametrize("shape", [(33, 46), (40, 37)], ids=str)
-def test_tiles_of_a_mosaic_network_give_the_whole(shape, options, tile, dtype, atol):
+def test_tiles_of_a_mosaic_network_give_the_whole(shape, options, dtype, atol):
     # a margin that is too narrow by one pixel would show with tiles this small
     network = small_mosaic(**options, num_iterations=1, cg_steps=2, window=3)
     network = randomised(network).to(dtype)
     H = BayerMosaic(*shape)
     data = network.data_term(H, H(torch.rand(shape[0] * shape[1], 3, dtype=dtype)))
     whole = network(data, shape).detach()
-    tiled = network.restore_tiled(data, shape, tile=tile)
-    torch.testing.assert_close(tiled, whole, rtol=0, atol=atol)
+    for tile in (5, 16):
+        tiled = network.restore_tiled(data, shape, tile=tile)
+        torch.testing.assert_close(tiled, whole, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
