@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from ._checks import mistake
+from ._checks import check_positive_count, mistake
 from ._files import check_new, written_whole
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
@@ -270,6 +270,33 @@ def _upright(image: np.ndarray, turned: int) -> np.ndarray:
     if turned in (2, 3, 6, 7):
         image = image[:, ::-1]
     return image
+
+
+def central(photo: np.ndarray, side: int | None) -> np.ndarray:
+    """The central `side` by `side` pixels of an image.
+
+    Args:
+        photo: the image.
+        side: in pixels; a side of the image that is no longer stays whole, and with None all does.
+
+    Shapes:
+        - **photo, returns:** `(height, width, channels)`
+
+    Raises:
+        ValueError: a side that is no positive whole number.
+
+    Example:
+        >>> import numpy as np
+        >>> from gsp_unroll.photos import central
+        >>> central(np.zeros((20, 6, 3)), 8).shape
+        (8, 6, 3)
+    """
+    if side is None:
+        return photo
+    check_positive_count(side, "side")
+    height, width, _ = photo.shape
+    top, left = (max(n - side, 0) // 2 for n in (height, width))
+    return photo[top : top + side, left : left + side]
 
 
 def write_photo(

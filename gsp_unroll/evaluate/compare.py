@@ -13,8 +13,7 @@ import torch
 from tqdm import tqdm
 
 from .._checks import mistake
-from ..photos import find_photos, read_photo
-from ..train.crops import central
+from ..photos import central, find_photos, read_photo
 from ..train.tasks import TASKS
 from .methods import Method
 from .protocols import Score, mean_ssim, paper_psnr, score, standard_psnr

@@ -19,8 +19,7 @@ from .._tables import markdown_table
 from ..graph import connectivity, effective_neighbors, roughness
 from ..metrics import psnr
 from ..models import ImageNetwork
-from ..photos import find_photos, read_photo
-from ..train.crops import central
+from ..photos import central, find_photos, read_photo
 from ..train.tasks import TASKS, Task
 from .methods import find_network
 from .report import check_vacant

@@ -74,8 +74,9 @@ def main(options: argparse.Namespace) -> None:
     """Reads the photographs and trains."""
     begin = time.monotonic()
     from .crops import read_all, split_photos
-    from .loop import Training, rehearse
+    from .loop import Training
     from .plan import Plan
+    from .rehearsal import rehearse
 
     plan = Plan(**{field.name: getattr(options, field.name) for field in fields(Plan)})
     rehearse(plan, options.out)

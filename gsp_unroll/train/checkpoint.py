@@ -15,6 +15,8 @@ from torch import Tensor
 from .._checks import mistake
 from .._safetensors import foreign, read_tensors, write_tensors
 
+#: the name of the file in the folder of a training
+KEPT = "state.safetensors"
 FORMAT = "gsp_unroll training state 1"
 ADVICE = "Start in a new folder, or restore the file from a copy; nothing was overwritten."
 

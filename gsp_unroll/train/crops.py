@@ -174,33 +174,6 @@ class Crops:
         return np.random.default_rng([self.seed, *purpose.encode(), number])
 
 
-def central(photo: np.ndarray, side: int | None) -> np.ndarray:
-    """The central `side` by `side` pixels of an image.
-
-    Args:
-        photo: the image.
-        side: in pixels; a side of the image that is no longer stays whole, and with None all does.
-
-    Shapes:
-        - **photo, returns:** `(height, width, channels)`
-
-    Raises:
-        ValueError: a side that is no positive whole number.
-
-    Example:
-        >>> import numpy as np
-        >>> from gsp_unroll.train.crops import central
-        >>> central(np.zeros((20, 6, 3)), 8).shape
-        (8, 6, 3)
-    """
-    if side is None:
-        return photo
-    check_positive_count(side, "side")
-    height, width, _ = photo.shape
-    top, left = (max(n - side, 0) // 2 for n in (height, width))
-    return photo[top : top + side, left : left + side]
-
-
 def with_reduced(
     photos: Sequence[np.ndarray], factors: Sequence[float], size: int
 ) -> list[np.ndarray]:

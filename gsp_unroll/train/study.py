@@ -230,7 +230,7 @@ def main(options: argparse.Namespace) -> None:
     """Reads the photographs, trains and prints the table."""
     begin = time.monotonic()
     from .crops import read_all, split_photos
-    from .loop import rehearse
+    from .rehearsal import rehearse
 
     study = Study.read(options.study)
     for name, plan in study.plans.items():

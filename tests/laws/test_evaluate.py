@@ -32,8 +32,7 @@ from gsp_unroll.evaluate.report import FILES, markdown, read_interrupted, write_
 from gsp_unroll.models import ImageNetwork, MosaicNetwork
 from gsp_unroll.models.named import save_network
 from gsp_unroll.models.published import PublishedNetwork
-from gsp_unroll.photos import read_photo
-from gsp_unroll.train.crops import central
+from gsp_unroll.photos import central, read_photo
 
 metrics = pytest.importorskip("skimage.metrics")
 Image = pytest.importorskip("PIL.Image")

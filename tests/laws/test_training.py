@@ -35,8 +35,9 @@ from gsp_unroll.train.__main__ import main, parse  # noqa: E402
 from gsp_unroll.train.checkpoint import load_state, save_state  # noqa: E402
 from gsp_unroll.train.crops import Crops, read_all, split_photos, with_reduced  # noqa: E402
 from gsp_unroll.train.log import cut_log, read_log  # noqa: E402
-from gsp_unroll.train.loop import Training, rehearse  # noqa: E402
+from gsp_unroll.train.loop import Training  # noqa: E402
 from gsp_unroll.train.plan import Plan  # noqa: E402
+from gsp_unroll.train.rehearsal import rehearse  # noqa: E402
 from gsp_unroll.train.stopping import alone_in, signals_noted  # noqa: E402
 from gsp_unroll.train.tasks import TASKS, Demosaic, Interpolate, luma  # noqa: E402
 

@@ -52,7 +52,7 @@ from gsp_unroll.series import (
 
 PAST, AHEAD = 12, 12
 HORIZONS = (3, 6, 12)
-WINDOW = 48
+WINDOW = 96  # twice the longest gap
 SHARES = (0.25, 0.5, 0.75)
 
 
@@ -197,21 +197,18 @@ class GCN(nn.Module):
 
 
 class Ours(nn.Module):
-    """`SeriesNetwork` for either task."""
+    """`SeriesNetwork` for either task, from `begin`: sharpness, confidence, mu_u, mu_d."""
 
-    def __init__(self, study: Study, steps: int, forecast: bool) -> None:
+    def __init__(
+        self, study: Study, steps: int, begin: tuple[float, ...], forecast: LinearForecast | None
+    ) -> None:
         super().__init__()
-        places = len(study.points)
-        topology = knn_graph(study.points, 8)
-        look = LinearForecast(PAST, AHEAD, places) if forecast else None
-        # where training begins: the best of a few on the part to choose by
-        begin = (3.0, 0.01, 0.05, 0.3) if forecast else (4.5, 0.001, 0.02, 0.15)
         names = ("sharpness", "confidence", "mu_u", "mu_d")
         self.network = SeriesNetwork(
-            topology,
+            knn_graph(study.points, 8),
             study.points,
             steps,
-            forecast=look,
+            forecast=forecast,
             clock=2,
             cg_steps=10,
             **dict(zip(names, begin, strict=True)),
@@ -334,10 +331,15 @@ def forecast(options: argparse.Namespace) -> None:
     best = min(grid, key=loss)
     row(f"Tikhonov {best}", 0, [smoothed_ahead(study, y, *best)[:, PAST:]])
 
+    def ahead(s: Study) -> Model:
+        first = LinearForecast(PAST, AHEAD, len(s.points))
+        # where training begins: the best of a few on the part to choose by
+        return Ours(s, PAST + AHEAD, (3.0, 0.01, 0.05, 0.3), first)
+
     makers: dict[str, tuple[Callable[[Study], Model], float]] = {
         "GRU": (lambda s: PerNodeGRU(), 3e-3),
         "GCN": (lambda s: GCN(s.space), 3e-3),
-        "ours": (lambda s: Ours(s, PAST + AHEAD, True), options.rate),
+        "ours": (ahead, options.rate),
     }
     for name in options.methods or makers:
         make, rate = makers[name]
@@ -458,16 +460,31 @@ def impute(options: argparse.Namespace) -> None:
         row(name, [best] * options.seeds)
 
     if "ours" in wanted:
-        fills = []
+
+        def trial(fill: Method) -> float:
+            return sum(sum(score(fill, choosing, kind, 0.5, 7)) for kind in ("points", "blocks"))
+
+        def untrained(begin: tuple[float, ...]) -> float:
+            return trial(network_method(Ours(choosing, WINDOW, begin, None)))
+
+        begins = itertools.product((2.0, 3.0, 4.5), (1e-3,), (0.01, 0.02, 0.04), (0.05, 0.15, 0.5))
+        begin = min(begins, key=untrained)
+        torch.manual_seed(0)
+        model, seen = Ours(choosing, WINDOW, begin, None), {0: untrained(begin)}
+
+        def look(step: int) -> None:
+            seen[step] = trial(network_method(model))
+            print(f"  ours from {begin}: MAE + RMSE after steps {seen}", flush=True)
+
+        batches = gap_batches(choosing, options.batch, 0)
+        train(model, choosing, options.steps, batches, options.rate, look)
+        steps, fills = min(seen, key=seen.__getitem__), []
         for seed in range(options.seeds):
             torch.manual_seed(seed)
-            model = Ours(study, WINDOW, False)
-            train(
-                model, study, options.steps, gap_batches(study, options.batch, seed), options.rate
-            )
-            fill = network_method(model)
-            fills.append({"points": fill, "blocks": fill})
-        row("ours", fills)
+            model = Ours(study, WINDOW, begin, None)
+            train(model, study, steps, gap_batches(study, options.batch, seed), options.rate)
+            fills.append(dict.fromkeys(("points", "blocks"), network_method(model)))
+        row(f"ours, {steps} steps", fills)
     names = [options.series, *(f"{k} {s:.0%}" for k, s in kinds)]
     print(markdown_table(names, rows, [False] + [True] * 6))
 
@@ -495,13 +512,21 @@ def gap_batches(study: Study, size: int, seed: int) -> Iterable[Batch]:
 
 
 def network_method(model: Model) -> Method:
+    """Windows that overlap by half, each step above all from those that see far to both sides."""
+    side = WINDOW // 2
+    hat = 1 - (torch.arange(WINDOW) + 0.5 - side).abs() / side
+
     @torch.no_grad()
     def fill(s: Study, y: Tensor) -> Tensor:
         off = (y - s.test.usual) / s.scale
-        windows = off.unflatten(0, (-1, WINDOW)), s.test.clock.unflatten(0, (-1, WINDOW))
-        parts = zip(*(kind.split(4) for kind in windows), strict=True)
-        x = torch.cat([model(part, None, clock) for part, clock in parts]).flatten(0, 1)
-        return s.test.usual + s.scale * x
+        begins = sorted({*range(0, len(y) - WINDOW, side), len(y) - WINDOW})
+        total, weight = torch.zeros_like(y), torch.zeros(len(y), 1)
+        for begin in begins:
+            here = slice(begin, begin + WINDOW)
+            x = model(off[None, here], None, s.test.clock[None, here])[0]
+            total[here] += hat[:, None] * x
+            weight[here] += hat[:, None]
+        return s.test.usual + s.scale * total / weight
 
     return fill
 
