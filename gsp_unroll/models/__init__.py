@@ -1,8 +1,9 @@
 """Restoration networks: stages of features, learned graph and unrolled solver."""
 
 from .bayer import restore_mosaic
-from .block import HeadMixture, UnrolledBlock
+from .block import UnrolledBlock
 from .demosaic import DemosaicNetwork, bilateral_graph, bilinear, green_first
+from .heads import HeadMixture
 from .image import ImageNetwork
 from .mosaic import MosaicNetwork, MosaicStage
 from .named import NETWORKS, load_network, save_network

@@ -17,10 +17,11 @@ from ..graph import Graph, Topology
 from ..learners import DotProductLearner, GraphLearner, MahalanobisLearner, full_precision
 from ..problems import DataTerm, Interpolation, LeastSquares, start
 from ..unroll import GLRUnroll, GTVUnroll
-from .block import HeadMixture, check_heads, num_products, reach_of_solve, solve_heads
 from .demosaic import bilinear, green_first
+from .heads import HeadMixture, check_heads, solve_heads
 from .image import ImageNetwork
 from .network import UnrolledNetwork
+from .reach import num_products, reach_of_solve
 from .stage import Stage
 
 CELL = 2  # pixels along the side of the array's repeating pattern

@@ -7,7 +7,7 @@ import torch
 
 from gsp_unroll.graph import EdgeList, Graph, MixedGraph, grid_graph, path_graph
 from gsp_unroll.learners import MahalanobisLearner
-from gsp_unroll.models.block import num_products, reach_of_solve
+from gsp_unroll.models.reach import num_products, reach_of_solve
 from gsp_unroll.operators import DirectedLaplacian, Identity, Laplacian, SamplingMask
 from gsp_unroll.problems import DGLR, DGTV, Interpolation, LeastSquares, Problem
 from gsp_unroll.solvers import ADMM, ConjugateGradient, Status

@@ -55,7 +55,7 @@ from gsp_unroll import (
 )
 from gsp_unroll._tables import markdown_table
 from gsp_unroll.graph import Topology
-from gsp_unroll.models.block import HeadMixture, solve_heads
+from gsp_unroll.models.heads import HeadMixture, solve_heads
 from gsp_unroll.photos import find_photos, read_photo
 from gsp_unroll.series import DailyMean
 
