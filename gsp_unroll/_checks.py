@@ -29,8 +29,19 @@ def _a(name: str) -> str:
     return f"an {name}" if name[0] in "aeiou" else f"a {name}"
 
 
+def check_tensor(x: object, name: str) -> None:
+    """A tensor, not an array or a table."""
+    if not isinstance(x, Tensor):
+        raise mistake(
+            f"{name} as {type(x).__name__}",
+            "a tensor",
+            "Convert an array with torch.from_numpy(...), a table with .to_numpy() before that.",
+        )
+
+
 def check_signal(x: Tensor, num_nodes: int | None, name: str = "signal") -> None:
     """A floating-point tensor `(*batch, nodes, channels)` on the right number of nodes."""
+    check_tensor(x, _a(name))
     if x.ndim < 2:
         raise mistake(
             f"{_a(name)} of shape {tuple(x.shape)}",

@@ -123,7 +123,9 @@ def _readable(path: Path) -> Iterator[None]:
     """What Pillow and tifffile raise becomes our message."""
     try:
         yield
-    except (FileNotFoundError, ImportError, MemoryError):
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"Got {path}. Expected a file. Check the path.") from error
+    except (ImportError, MemoryError):
         raise
     except Exception as error:  # a foreign file makes a reader raise nearly anything
         raise mistake(
@@ -336,6 +338,12 @@ def write_photo(
     path = Path(path)
     if not overwrite:
         check_new(path)
+    if not isinstance(image, np.ndarray):
+        raise mistake(
+            f"an image as {type(image).__name__}",
+            "a NumPy array",
+            "Convert a tensor with .numpy().",
+        )
     if not np.issubdtype(image.dtype, np.floating) or image.ndim != 3 or image.shape[-1] != 3:
         raise mistake(
             f"an image of {image.dtype} and shape {image.shape}",

@@ -103,7 +103,11 @@ def _pictures(prog: str, description: str) -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("paths", nargs="+", metavar="IN ... OUT", help="pictures, and where the results go")
-    add("--force", action="store_true", help="replace files that exist")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--force", action="store_true", help="replace files that exist")
+    existing.add_argument(
+        "--skip-existing", action="store_true", help="leave them, and what they are made of, alone"
+    )
     add("--bits", type=int, choices=[8, 16], help="of a value in OUT (as in IN)")
     add(
         "--suffix",

@@ -63,6 +63,9 @@ def run(options: argparse.Namespace, make: Callable[[argparse.Namespace], Restor
     # a bar is for terminals, and for more than one picture
     with _any_size(), tqdm(jobs, unit="picture", disable=None if len(jobs) > 1 else True) as bar:
         for job in bar:
+            if options.skip_existing and job.target.exists():
+                bar.write(f"{job.target} exists: skipped", file=sys.stderr)
+                continue
             try:
                 note = _restore(job, options, restorer)
                 bar.write(f"{job.source} -> {job.target}{note}", file=sys.stderr)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._checks import mistake
+from .._checks import check_tensor, mistake
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +49,9 @@ class PointCloud:
     faces: Tensor | None = None
 
     def __post_init__(self) -> None:
+        for name in ("xyz", "color", "normal", "faces"):
+            if (value := getattr(self, name)) is not None:
+                check_tensor(value, name)
         n = len(self.xyz) if self.xyz.ndim else 0
         for name in ("xyz", "color", "normal"):
             value = getattr(self, name)

@@ -105,6 +105,12 @@ def write_cloud(path: str | Path, cloud: PointCloud) -> None:
         tensor([[0.0000, 0.5000, 1.0000],
                 [1.0000, 2.0000, 3.0000]])
     """
+    if not isinstance(cloud, PointCloud):
+        raise mistake(
+            f"a cloud as {type(cloud).__name__}",
+            "a PointCloud",
+            "Wrap coordinates: PointCloud(xyz).",
+        )
     path = Path(path)
     write = {".ply": _write_ply, ".xyz": _write_text}
     if path.suffix.lower() not in write:

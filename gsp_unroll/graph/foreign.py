@@ -146,7 +146,7 @@ def from_networkx(
     Args:
         G: any graph of NetworkX; it is not changed. Attributes other than `weight` are not read.
         weight: name of the edges' attribute that holds their weights; None for weights of 1. Where
-            no edge has any attribute, weights are 1 as well.
+            no edge has any attribute and none is named, weights are 1 as well.
         dtype: of the weights; torch's default dtype if absent.
         duplicates: `"refuse"` parallel edges of a multigraph, or `"sum"` their weights.
 
@@ -308,14 +308,14 @@ def to_pygsp(graph: Graph, coords: ArrayLike | None = None) -> graphs.Graph:
 def _attribute(G: nx.Graph, name: str | None) -> list[float]:
     """The weight of each edge, in the order of `G.edges()`."""
     attributes = [data for _, _, data in G.edges(data=True)]
-    if name is None or not any(attributes):
+    if name is None or (name == "weight" and not any(attributes)):
         return [1.0] * len(attributes)
     missing = sum(name not in data for data in attributes)
     if missing:
         known = sorted({str(key) for data in attributes for key in data})
         raise mistake(
             f"{missing} of {len(attributes)} edges without the attribute {name!r}, while there is "
-            f"{', '.join(known)}",
+            f"{', '.join(known) or 'none at all'}",
             "a weight on every edge",
             "Name the attribute with weight=..., or pass weight=None for weights of 1.",
         )

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._checks import check_positive, check_positive_count, mistake
+from .._checks import check_positive, check_positive_count, check_tensor, mistake
 from .edge_list import EdgeList, edge_keys, edges_of_keys, sort_in_place, systems_of
 from .systems import Systems
 
@@ -221,6 +221,8 @@ def _undirected(key: Tensor, points: Tensor, systems: Systems) -> EdgeList:
 def _checked(points: Tensor, batch: Tensor | None) -> Systems:
     """The graphs of the points, after a look at both."""
     _check_points(points)
+    if batch is not None:
+        check_tensor(batch, "batch")
     if batch is not None and batch.device != points.device:
         raise mistake(
             f"batch on {batch.device}",
@@ -231,6 +233,7 @@ def _checked(points: Tensor, batch: Tensor | None) -> Systems:
 
 
 def _check_points(points: Tensor) -> None:
+    check_tensor(points, "points")
     if points.ndim != 2 or points.shape[1] == 0 or not points.is_floating_point():
         raise mistake(
             f"points of shape {tuple(points.shape)} and dtype {points.dtype}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from inspect import signature
 from typing import Any, ClassVar, final, get_args
 
 import torch
@@ -109,6 +110,13 @@ class GraphLearner(MessagePassing, ABC):
                 "'none', 'sym', 'row' or 'merged'",
                 "See Graph.normalized for what each means.",
             )
+        missing = {"features_i", "features_j"} - {*signature(self.edge_update).parameters}
+        if missing:
+            raise mistake(
+                f"edge_update of {type(self).__name__} without {' and '.join(sorted(missing))}",
+                "def edge_update(self, features_i, features_j)",
+                "PyG finds the two ends of an edge by these names.",
+            )
         self.num_features = num_features
         self.heads = heads
         self.normalization: Normalization = normalization
@@ -124,7 +132,14 @@ class GraphLearner(MessagePassing, ABC):
 
     def edge_weight(self, embedded: Signal, topology: Topology) -> Weight:
         """Weights on the edges of `topology` before they are normalised; 0 on padded slots."""
-        return topology.mask_edges(topology.update_edges(self, embedded))
+        weight = topology.update_edges(self, embedded)
+        if weight.shape != (*embedded.shape[:-2], topology.num_edges):
+            raise mistake(
+                f"weights of shape {tuple(weight.shape)} from edge_update of {type(self).__name__}",
+                f"{(*embedded.shape[:-2], topology.num_edges)}: one number for each edge",
+                "Take the axis of the features away, e.g. with .sum(-1) or .squeeze(-1).",
+            )
+        return topology.mask_edges(weight)
 
     @final
     def forward(self, features: Signal, topology: Topology) -> Graph:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .._checks import check_same_kind, check_signal
+from .._checks import check_same_kind, check_signal, check_tensor, mistake
 from .._typing import Mask
 from ..graph import linear_pair
 from .base import Gram, LinearOperator, Selection, SelfAdjoint, Split, with_head_axis
@@ -123,11 +123,11 @@ class MatrixFree(LinearOperator):
     Shapes:
         - **x:** `(*batch, nodes, channels)`
         - **A @ x:** what `apply` returns
-        - **gram_majorizer:** broadcasts against signals
+        - **gram_majorizer:** `()`, `(nodes, 1)` or `(nodes, channels)`
 
     Raises:
-        ValueError: on call, a signal on other nodes or not of floating-point numbers; an adjoint
-            that was asked for and not given.
+        ValueError: a majorizer of another shape; on call, a signal on other nodes or not of
+            floating-point numbers; an adjoint that was asked for and not given.
 
     Example:
         >>> import torch
@@ -144,6 +144,19 @@ class MatrixFree(LinearOperator):
     num_outputs: int | None = None
     couples_channels: bool = False
     gram_majorizer: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        bound = self.gram_majorizer
+        if bound is None:
+            return
+        check_tensor(bound, "gram_majorizer")
+        n = self.num_inputs
+        if bound.ndim == 1 or (bound.ndim and n is not None and bound.shape[-2] not in (1, n)):
+            raise mistake(
+                f"gram_majorizer of shape {tuple(bound.shape)}",
+                "one number, (), or a signal: (nodes, 1) or (nodes, channels)",
+                "Add the axis of the channels with .unsqueeze(-1).",
+            )
 
     def _apply(self, x: Tensor) -> Tensor:
         if self.adjoint is None:

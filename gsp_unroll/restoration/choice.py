@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -258,6 +258,13 @@ class SURE(Choice):
 
 
 def _check_grid(priors: tuple[Family, ...] | None, weights: tuple[float, ...]) -> None:
+    for name, values in (("priors", priors), ("weights", weights)):
+        if values is not None and not isinstance(values, Sequence):
+            raise mistake(
+                f"{name}={values!r}",
+                "several, in a tuple",
+                f"Write {name}=(...,) with a comma, also around a single one.",
+            )
     if (priors is not None and not priors) or not weights or list(weights) != sorted(set(weights)):
         raise mistake(
             f"{'the usual' if priors is None else len(priors)} priors and the weights {weights}",

@@ -96,6 +96,17 @@ class Restoration:
         return ~self.readings.determined(self.readings.known)
 
     @cached_property
+    def beyond(self) -> Mask:
+        """True where an estimate lies outside the range of the readings of its channel by more
+        than their spread, `(nodes, channels)`. A plane that goes on far outside of the places that
+        were read does that; compare with `HoldOut(priors=(GLR, GTV))`, which stay inside."""
+        readings = self.readings
+        inf = torch.inf
+        low = torch.where(readings.known, readings.y, inf).amin(0) - readings.spread
+        high = torch.where(readings.known, readings.y, -inf).amax(0) + readings.spread
+        return (self.signal < low) | (self.signal > high)
+
+    @cached_property
     def problem(self) -> Problem:
         """What was solved: readings less their level, in units of their spread."""
         return self._problem(slice(None))
@@ -120,7 +131,9 @@ class Restoration:
         Raises:
             ValueError: a node or channel that does not exist; a prior that is neither.
         """
-        self._check(torch.tensor(node), channel)
+        if isinstance(node, bool) or not hasattr(node, "__index__"):
+            raise mistake(f"node={node!r}", "its number", "Nodes are counted from 0.")
+        self._check(torch.tensor(int(node)), channel)
         return explained(
             self._problem(slice(channel, channel + 1)),
             self.certificate.x[:, channel],
@@ -300,12 +313,14 @@ class Restoration:
         return readings.problem(self.choice.prior, self.choice.weight, y, known)
 
     def __repr__(self) -> str:
-        known, error, lost = self.readings.known, self.choice.error, int(self.undetermined.sum())
+        known, error = self.readings.known, self.choice.error
+        lost, beyond = int(self.undetermined.sum()), int(self.beyond.sum())
         parts = [
             self.prior,
             f"weight {self.weight:.3g}",
             *([] if error != error else [f"error {error:.3g} of the spread"]),
             f"{int((~known).sum()) - lost} of {known.numel()} values filled",
+            *([f"{beyond} far beyond the readings"] if beyond else []),
             *([f"{lost} without any reading in their part of the graph"] if lost else []),
             self.certificate.status.name,
         ]
@@ -357,6 +372,12 @@ def restore(y: Any, where: Where, choose: Choice | None = None) -> Restoration:
         >>> (result.x - truth).square().mean().sqrt() < 0.1
         tensor(True)
     """
+    if choose is not None and not isinstance(choose, Choice):
+        raise mistake(
+            f"choose={getattr(choose, '__name__', choose)!r}",
+            "HoldOut(), SURE(sigma) or Fixed(prior, weight)",
+            "HoldOut(priors=(GLR,)) finds the weight of a prior, Fixed(GLR, 0.1) sets it.",
+        )
     form = form_of(y)
     readings = Readings.of(form.signal, graph_of(where, form.signal.shape[-2]), plane_of(where))
     choose = HoldOut() if choose is None else choose

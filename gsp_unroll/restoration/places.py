@@ -16,6 +16,8 @@ from ..sensors.geography import along_surface, on_sphere
 #: How fast a weight falls: it is exp(-4) at the farthest neighbour.
 FALL = 4.0
 NEIGHBORS = 8
+#: Coordinates that a place may have; more of them, as many as nodes, are a matrix of weights.
+SPACE = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +49,17 @@ class OnGlobe:
     @property
     def points(self) -> Tensor:
         """The places as points in space, `(nodes, 3)`, in kilometres."""
-        latitude, longitude = (
-            torch.as_tensor(np.array(degrees, dtype=np.float64))
-            for degrees in (self.latitude, self.longitude)
-        )
+        try:
+            latitude, longitude = (
+                torch.as_tensor(np.array(degrees, dtype=np.float64))
+                for degrees in (self.latitude, self.longitude)
+            )
+        except (TypeError, ValueError) as error:
+            raise mistake(
+                f"degrees that are no numbers ({error})",
+                "latitude and longitude as numbers, south and west below 0",
+                "Convert them first: 12.5 W is -12.5.",
+            ) from error
         return on_sphere(latitude, longitude)
 
 
@@ -118,6 +127,20 @@ def place_graph(where: OnGlobe | Tensor | np.ndarray, neighbors: int = NEIGHBORS
 def graph_of(where: Where, nodes: int) -> Graph:
     """The graph itself, one with equal weights of a topology, or that of places."""
     if isinstance(where, Tensor | np.ndarray) and where.ndim == 2:
+        if where.shape[0] == where.shape[1] == nodes > SPACE:
+            raise mistake(
+                f"a square array of shape {tuple(where.shape)} as places, which may be the "
+                "weights of a graph",
+                "coordinates (nodes, d), or a Graph",
+                "Of a matrix of weights make one: Graph.from_adjacency(torch.as_tensor(A)).",
+            )
+        whole = str(where.dtype).rpartition(".")[-1].startswith(("int", "uint"))
+        if where.shape[0] == 2 != nodes and whole:
+            raise mistake(
+                f"whole numbers of shape {tuple(where.shape)} as places, which may be edges",
+                "coordinates (nodes, d), or a Graph",
+                "Of an edge_index make one: Graph.from_edge_index(edge_index, num_nodes=...).",
+            )
         if where.shape[0] != nodes == where.shape[1]:
             raise mistake(
                 f"coordinates of shape {tuple(where.shape)} and a signal with {nodes} rows",
@@ -133,8 +156,10 @@ def graph_of(where: Where, nodes: int) -> Graph:
     else:
         raise mistake(
             f"places as {type(where).__name__}",
-            "a Graph, a Topology, coordinates (nodes, d) as tensor or array, or OnGlobe",
-            "Convert a table of coordinates with .to_numpy(), in the order of the sensors.",
+            "a Graph or Topology of gsp_unroll, coordinates (nodes, d) as tensor or array, or "
+            "OnGlobe",
+            "Convert a table of coordinates with .to_numpy(), in the order of the sensors, and a "
+            "graph with Graph.from_networkx, from_pyg or from_scipy.",
         )
     if graph.topology.directed or graph.weight.ndim != 1:
         raise mistake(

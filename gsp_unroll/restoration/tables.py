@@ -87,6 +87,13 @@ def _of_pandas(y: Any) -> Form:
     import pandas as pd
 
     check_times(y.index, "index")
+    if isinstance(y, pd.DataFrame) and not y.columns.is_unique:
+        twice = [str(name) for name in y.columns[y.columns.duplicated()].unique()]
+        raise mistake(
+            f"a table in which columns are called alike ({', '.join(twice)})",
+            "a column for each node, each name once",
+            "Merge the readings of one node, or rename the columns.",
+        )
     values = y.to_numpy()
     if values.dtype.kind not in "fiub":
         # tables with columns of several kinds, and those that mark gaps by pandas.NA
@@ -162,8 +169,8 @@ def check_times(index: Any, name: str) -> None:
             f"{int(index.isna().sum())} times that are NaT and {int(index.duplicated().sum())} "
             f"that came before in the {name}",
             "every time once",
-            "Drop or average the rows of one time, e.g. with y.groupby(level=0).mean(); a table "
-            "with a row for each reading needs y.pivot first.",
+            "Drop rows without a time, y[y.index.notna()], and average those of one, e.g. with "
+            "y.groupby(level=0).mean(); a table with a row for each reading needs y.pivot first.",
         )
     if not index.is_monotonic_increasing:
         raise mistake(

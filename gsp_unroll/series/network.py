@@ -189,6 +189,8 @@ class SeriesNetwork(nn.Module):
                 "Cut windows with sliding_windows and add the channel with unsqueeze(-1).",
             )
         check_same_kind(y, self.points, "the window", "the network")
+        if not torch.compiler.is_compiling():
+            self._check_values(y)
         if (clock is None) != (self.clock == 0) or (
             clock is not None and clock.shape[-2:] != (self.steps, self.clock)
         ):
@@ -197,6 +199,19 @@ class SeriesNetwork(nn.Module):
                 f"(*batch, {self.steps}, {self.clock})" if self.clock else "none",
                 "Build the network with clock= the number of features of a step.",
             )
+
+    def _check_values(self, y: Signal) -> None:
+        future = y[..., self.steps - self.forecast.ahead :, :, :] if self.forecast else y[..., :0]
+        if not bool((y.isinf().any() | ~future.isnan().all()).item()):
+            return
+        infinite = int(y.isinf().sum())
+        raise mistake(
+            f"a window with {infinite} infinite readings"
+            if infinite
+            else f"a window with {int((~future.isnan()).sum())} readings of the future",
+            "finite readings, NaN where there is none, and none of what is to be forecast",
+            "Set the last steps to NaN, e.g. y[..., -ahead:, :, :] = torch.nan on a copy.",
+        )
 
 
 class _Block(nn.Module):

@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor
 
-from .._checks import check_positive_count, mistake
+from .._checks import check_positive_count, check_tensor, mistake
 from ..graph import Systems
 from ._checks import check_series
 
@@ -142,8 +142,20 @@ class Standardization:
 
     def __call__(self, x: Tensor) -> Tensor:
         """In units of the deviation."""
+        self._check(x)
         return (x - self.mean) / self.deviation
 
     def inverse(self, z: Tensor) -> Tensor:
         """Back in the unit of the series."""
+        self._check(z)
         return z * self.deviation + self.mean
+
+    def _check(self, x: Tensor) -> None:
+        check_tensor(x, "a series")
+        places = tuple(self.mean.shape)
+        if tuple(x.shape[-len(places) :]) != places:
+            raise mistake(
+                f"a series of shape {tuple(x.shape)}",
+                f"(*batch, steps, {', '.join(map(str, places))}), the places it was learned from",
+                "Give the same places in the same order, or learn from these ones.",
+            )

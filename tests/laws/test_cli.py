@@ -75,6 +75,17 @@ def test_nothing_is_overwritten_without_force(photos, capsys):
     assert names(".") == ["in/a.png", "in/b.tif", "in/bad.png", "in/deep/c.jpg", "out.png"]
 
 
+def test_what_exists_is_skipped_when_asked(photos, capsys):
+    assert main(["interpolate", "in/a.png", "out/"]) == 0
+    before = Path("out/a.png").read_bytes()
+    write_photo("in/a.png", 1 - smooth(), overwrite=True)
+    assert main(["interpolate", "in/a.png", "in/b.tif", "out/", "--skip-existing"]) == 0
+    assert "a.png exists: skipped" in capsys.readouterr().err
+    assert Path("out/a.png").read_bytes() == before
+    assert Path("out/b.tif").exists()
+    assert main(["interpolate", "in/a.png", "out/", "--skip-existing", "--force"]) == 2
+
+
 def test_interpolation_doubles_and_keeps_every_pixel(photos):
     assert main(["interpolate", "in/b.tif", "out/"]) == 0
     assert read_header("out/b.tif").bits == 16

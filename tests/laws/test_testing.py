@@ -437,9 +437,6 @@ def similarity(self, f_i, f_j):
 
 
 FAULTS = {
-    "one weight per edge": lambda self, i, j: (
-        similarity(self, i, j).unsqueeze(-1).expand(*i.shape[:-1], 2)
-    ),
     "finite weights": lambda self, i, j: similarity(self, i, j) / 0,
     "weights of 0 or more": lambda self, i, j: similarity(self, i, j) - 0.5,
     "the orientation of an edge": lambda self, i, j: similarity(self, i, 0 * j),
@@ -463,6 +460,15 @@ def test_wrong_learners(law, fault):
     check_learner(faulty(similarity), features, POINTS)
     with breaks(law):
         check_learner(faulty(fault), features, POINTS)
+
+
+def test_a_learner_of_several_weights_per_edge():
+    class Double(type(faulty(similarity))):
+        def edge_weight(self, embedded, topology):
+            return super().edge_weight(embedded, topology).repeat(2, 1)
+
+    with breaks("one weight per edge"):
+        check_learner(Double(), torch.randn(7, 2, dtype=torch.float64), POINTS)
 
 
 def test_a_learner_that_fills_padded_slots():
@@ -489,3 +495,35 @@ def test_laws_hold_for_what_the_library_makes():
     check_positive_semidefinite(A, 3)
     check_diagonal(A, 3)
     check_majorizer(A, 3)
+
+
+# ---- a majorizer that is too small -----------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Bends(Prior):
+    bound: float
+    is_norm = True
+
+    @property
+    def K(self):
+        def bend(x):
+            return x[..., 2:, :] - 2 * x[..., 1:-1, :] + x[..., :-2, :]
+
+        def adjoint(z):
+            pad = torch.nn.functional.pad
+            return pad(z, (0, 0, 2, 0)) - 2 * pad(z, (0, 0, 1, 1)) + pad(z, (0, 0, 0, 2))
+
+        return MatrixFree(bend, adjoint, gram_majorizer=torch.tensor(self.bound).double())
+
+    def penalty(self, z):
+        return z.abs()
+
+    def prox(self, z, step):
+        return z.sign() * (z.abs() - step).clamp(min=0)
+
+
+def test_metric_with_a_majorizer_that_is_too_small():
+    check_metric(Bends(8.0), (20, 2))
+    with breaks(r"x'K'WKx <= 2 x'Dx for Bends"):
+        check_metric(Bends(7.0), (20, 2))
