@@ -18,7 +18,12 @@ from .image import ImageNetwork
 from .network import UnrolledNetwork
 
 STAGES, HEADS, FEATURES, ITERATIONS, CG_STEPS = 5, 4, 12, 5, 10
-METRIC = 1.5  # the factor of the metric starts at this times the identity
+METRIC = 1.5  # the factor of the metric starts at this times the identity, as published
+#: Features of untrained convolutions are small, about 0.03 apart from one pixel to the next; with
+#: this factor most distances lie around 1, where weights tell neighbours apart and can be learned.
+SHARP = 32.0
+#: Thresholds above most differences: training begins near GLR, and lowers them.
+HIGH = 1.0
 
 
 class PublishedNetwork(ImageNetwork):
@@ -39,6 +44,7 @@ class PublishedNetwork(ImageNetwork):
         solver: makes the solver of a stage.
         normalization: what its learner does with the weights.
         channels: 3 for colours, 1 for luma.
+        metric: the factor of each metric starts at this times the identity, above 0.
 
     Shapes:
         - **data.y:** `(*batch, observed pixels, channels)`, what its operator makes of the image
@@ -62,6 +68,7 @@ class PublishedNetwork(ImageNetwork):
         solver: Callable[[], nn.Module],
         normalization: Literal["none", "row", "merged", "sym"],
         channels: int = 3,
+        metric: float = METRIC,
     ) -> None:
         super().__init__(
             UnrolledNetwork(
@@ -76,7 +83,7 @@ class PublishedNetwork(ImageNetwork):
                         padding="zeros",
                     ),
                     MahalanobisLearner(
-                        FEATURES, heads=HEADS, init=METRIC, normalization=normalization
+                        FEATURES, heads=HEADS, init=metric, normalization=normalization
                     ),
                     solver(),
                     residual=0.95,
@@ -109,15 +116,21 @@ class PublishedNetwork(ImageNetwork):
 
     @classmethod
     def ugtv_splitting(cls, channels: int = 3) -> PublishedNetwork:
-        """UGTV with this package's solver: the same objective and sizes, one penalty per edge,
-        merged directions and bounded momentum. The fused kernels serve it."""
-        return cls(lambda: GTVUnroll(ITERATIONS, CG_STEPS, heads=HEADS), "merged", channels)
+        """UGTV with this package's solver and start: the same objective and sizes, one penalty per
+        edge, merged directions, bounded momentum, and weights that tell neighbours apart before
+        they are trained. The fused kernels serve it."""
+        return cls(
+            lambda: GTVUnroll(ITERATIONS, CG_STEPS, heads=HEADS, lam=HIGH),
+            "merged",
+            channels,
+            SHARP,
+        )
 
     @classmethod
     def uglr_combinatorial(cls, channels: int = 3) -> PublishedNetwork:
-        """UGLR with this package's solver: the combinatorial Laplacian, which keeps constants, and
-        bounded momentum."""
-        return cls(lambda: GLRUnroll(ITERATIONS * CG_STEPS, heads=HEADS), "merged", channels)
+        """UGLR with this package's solver and start: the combinatorial Laplacian, which keeps
+        constants, bounded momentum, and the metric of `ugtv_splitting`."""
+        return cls(lambda: GLRUnroll(ITERATIONS * CG_STEPS, heads=HEADS), "merged", channels, SHARP)
 
     def x0(self, data: DataTerm, shape: tuple[int, int]) -> Signal:
         return start(data, self.topology(shape), sweeps=1)

@@ -201,17 +201,22 @@ class SeriesNetwork(nn.Module):
             )
 
     def _check_values(self, y: Signal) -> None:
-        future = y[..., self.steps - self.forecast.ahead :, :, :] if self.forecast else y[..., :0]
-        if not bool((y.isinf().any() | ~future.isnan().all()).item()):
-            return
         infinite = int(y.isinf().sum())
-        raise mistake(
-            f"a window with {infinite} infinite readings"
-            if infinite
-            else f"a window with {int((~future.isnan()).sum())} readings of the future",
-            "finite readings, NaN where there is none, and none of what is to be forecast",
-            "Set the last steps to NaN, e.g. y[..., -ahead:, :, :] = torch.nan on a copy.",
-        )
+        if infinite:
+            raise mistake(
+                f"a window with {infinite} infinite readings",
+                "finite ones, and NaN where there is none",
+                "Replace them, e.g. with y[y.isinf()] = torch.nan.",
+            )
+        if self.forecast is None or not y.numel():
+            return
+        ahead = self.forecast.ahead
+        if not bool(y[..., -ahead:, :, :].isnan().any()):
+            raise mistake(
+                f"a window with all readings of the {ahead} steps to be forecast",
+                "NaN in what is not known yet",
+                "Hide it on a copy: y[..., -ahead:, :, :] = torch.nan.",
+            )
 
 
 class _Block(nn.Module):

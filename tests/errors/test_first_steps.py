@@ -126,7 +126,7 @@ FIRST_STEPS = {
         "one value a pixel",
         r"mosaic\[\.\.\., 0\]",
     ),
-    "the future": (lambda: window(future=1.0), "readings of the future", "NaN", "last steps"),
+    "the future": (lambda: window(future=1.0), "to be forecast", "not known", "Hide"),
     "infinity": (lambda: window(past=torch.inf), "infinite", "finite", "NaN"),
     "other places": (
         lambda: Standardization.learned_from(torch.rand(4, 3))(torch.rand(4, 2)),

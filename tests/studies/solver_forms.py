@@ -1,9 +1,11 @@
-r"""Which form of the solver trains best? The published network with one part changed at a time.
+r"""Which form of the solver trains best, and from which start? The published network with one part
+changed at a time.
 
 The linear program of the paper against the soft-threshold splitting; heavy-ball steps as published
 against bounded momentum and guarded conjugate gradients; one penalty per edge on merged directions
-against both directions of an edge on their own. Every network has the published size, 5 stages of
-4 graphs and 5 x 10 steps, and sees the same 2000 patches in the same order.
+against both directions of an edge on their own; then thresholds and metrics to begin with. Every
+network has the published size, 5 stages of 4 graphs and 5 x 10 steps, and sees the same 2000
+patches in the same order.
 
 Run `python tests/studies/solver_forms.py --photos FOLDER --out runs/forms`: the same command goes
 on with a study that was interrupted. The patches are of 32 x 32 pixels, a quarter of the paper's:
@@ -46,14 +48,27 @@ def form(layer: Callable[..., nn.Module], solver: type[nn.Module], weights: str)
     )
 
 
+def begun(lam: float, metric: float):
+    """A constructor of `ugtv_splitting` with another start."""
+    return lambda: PublishedNetwork(
+        lambda: GTVUnroll(ITERATIONS, CG_STEPS, heads=HEADS, lam=lam), "merged", metric=metric
+    )
+
+
 FORMS = {
     "splitting, bounded momentum, merged": form(GTVUnroll, BoundedMomentum, "merged"),
     "splitting, heavy ball, merged": form(GTVUnroll, HeavyBall, "merged"),
     "splitting, guarded CG, merged": form(GTVUnroll, GuardedCG, "merged"),
     "splitting, bounded momentum, rows": form(GTVUnroll, BoundedMomentum, "row"),
     "linear program, heavy ball, rows": form(GTVLinearProgramUnroll, HeavyBall, "row"),
-    "linear program, bounded momentum, rows": form(GTVLinearProgramUnroll, BoundedMomentum, "row"),
-    "linear program, guarded CG, rows": form(GTVLinearProgramUnroll, GuardedCG, "row"),
+    "threshold 1, metric 1.5": begun(1.0, 1.5),
+    "threshold 1, metric 2.1": begun(1.0, 2.12),
+    "threshold 1, metric 4": begun(1.0, 4.0),
+    "threshold 1, metric 8": begun(1.0, 8.0),
+    "threshold 1, metric 16": begun(1.0, 16.0),
+    "threshold 1, metric 32": begun(1.0, 32.0),
+    "threshold 1, metric 64": begun(1.0, 64.0),
+    "threshold 0.03, metric 32": begun(0.03, 32.0),
 }
 
 
