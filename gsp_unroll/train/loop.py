@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from .._checks import check_positive_count, mistake
@@ -25,6 +25,7 @@ from .._files import written_whole
 from ..models.named import NETWORKS, save_network
 from ..photos import central
 from ..problems import DataTerm
+from .average import running_mean
 from .checkpoint import KEPT, load_state, save_state
 from .crops import Crops, with_reduced
 from .log import append_to_log, cut_log, read_log
@@ -98,7 +99,7 @@ class Training:
         if plan.begin is not None and not self._state.exists():
             begin_with(plan.begin, network, plan.fresh)
         self._data_term = network.data_term
-        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.average))
+        self.average = AveragedModel(network, multi_avg_fn=running_mean(plan.average))
         optimizer = torch.optim.Adam(network.parameters(), lr=plan.rate)
         self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
         self.average.to(self.accelerator.device).eval()

@@ -35,7 +35,8 @@ class Plan:
         clip: greatest norm of a gradient.
         loss: mean squared or absolute error.
         average: share of the old value in the running mean of the weights, which is what is
-            validated and kept; 0 for none.
+            validated and kept; 0 for none. It grows to this from a tenth, so that the mean of
+            a short training is not one of its beginning.
         precision: of the convolutions; the solver stays in float32.
         holdout: share of the photographs that is validated on.
         seed: of the first weights and of the crops.

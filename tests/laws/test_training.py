@@ -32,6 +32,7 @@ from gsp_unroll.models import (  # noqa: E402
 )
 from gsp_unroll.models.named import FORMAT  # noqa: E402
 from gsp_unroll.train.__main__ import main, parse  # noqa: E402
+from gsp_unroll.train.average import running_mean  # noqa: E402
 from gsp_unroll.train.checkpoint import load_state, save_state  # noqa: E402
 from gsp_unroll.train.crops import Crops, read_all, split_photos, with_reduced  # noqa: E402
 from gsp_unroll.train.log import cut_log, read_log  # noqa: E402
@@ -337,6 +338,17 @@ def test_without_an_average_the_weights_themselves_are_kept(photos, tmp_path):
     state = load_state(tmp_path / "state.safetensors")
     for name, value in state["network"].items():
         assert torch.equal(state["average"][f"module.{name}"], value)
+
+
+def test_the_average_soon_forgets_where_it_began():
+    mean, update = torch.tensor([1.0], dtype=torch.float64), running_mean(0.999)
+    for n in range(1, 41):
+        update([mean], [torch.zeros(1, dtype=torch.float64)], n)
+    assert 0 < mean.item() < 1e-8  # with 0.999 from the first step it were 0.96
+    for n, share in ((0, 0.1), (8, 0.5), (8990, 0.999), (10**6, 0.999)):
+        mean = torch.ones(1, dtype=torch.float64)
+        update([mean], [torch.zeros(1, dtype=torch.float64)], n)
+        assert mean.item() == pytest.approx(share, abs=1e-6)
 
 
 def test_validation_is_of_the_average_and_changes_nothing(photos, tmp_path):
