@@ -319,6 +319,7 @@ class Restoration:
             self.prior,
             f"weight {self.weight:.3g}",
             *([] if error != error else [f"error {error:.3g} of the spread"]),
+            *(["no better than the mean"] if error >= 1 else []),
             f"{int((~known).sum()) - lost} of {known.numel()} values filled",
             *([f"{beyond} far beyond the readings"] if beyond else []),
             *([f"{lost} without any reading in their part of the graph"] if lost else []),

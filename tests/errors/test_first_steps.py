@@ -185,6 +185,15 @@ def test_three_by_three_may_be_places():
     assert restore(torch.tensor([1.0, torch.nan, 2.0]), points).x.isfinite().all()
 
 
+def test_noise_alone_is_told():
+    generator = torch.Generator().manual_seed(0)
+    place, y = torch.rand(40, 2, generator=generator), torch.randn(40, generator=generator)
+    result = restore(y, place)
+    assert (result.choice.error >= 1) == ("no better than the mean" in repr(result))
+    assert result.choice.error >= 1
+    assert "no better" not in repr(restore(place.sum(-1), place))
+
+
 def test_values_far_beyond_the_readings_are_told():
     generator = torch.Generator().manual_seed(2)
     place = torch.rand(45, 2, generator=generator)
