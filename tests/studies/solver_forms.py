@@ -68,6 +68,7 @@ FORMS = {
     "threshold 1, metric 16": begun(1.0, 16.0),
     "threshold 1, metric 32": begun(1.0, 32.0),
     "threshold 1, metric 64": begun(1.0, 64.0),
+    "threshold 0.03, metric 2.1": begun(0.03, 2.12),
     "threshold 0.03, metric 32": begun(0.03, 32.0),
 }
 
