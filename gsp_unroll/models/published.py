@@ -128,9 +128,9 @@ class PublishedNetwork(ImageNetwork):
 
     @classmethod
     def uglr_combinatorial(cls, channels: int = 3) -> PublishedNetwork:
-        """UGLR with this package's solver and start: the combinatorial Laplacian, which keeps
-        constants, bounded momentum, and the metric of `ugtv_splitting`."""
-        return cls(lambda: GLRUnroll(ITERATIONS * CG_STEPS, heads=HEADS), "merged", channels, SHARP)
+        """UGLR with this package's solver: the combinatorial Laplacian, which keeps constants, and
+        bounded momentum."""
+        return cls(lambda: GLRUnroll(ITERATIONS * CG_STEPS, heads=HEADS), "merged", channels)
 
     def x0(self, data: DataTerm, shape: tuple[int, int]) -> Signal:
         return start(data, self.topology(shape), sweeps=1)
