@@ -276,21 +276,21 @@ def arrays_of(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             "Check the path and the names of the arrays."
         ) from None
     days, stations = len(values), len(latlon)
-    farthest = np.abs(latlon.reshape(stations, -1)).max(0, initial=0)
-    if not np.isfinite(latlon).all() or farthest[0] > 90:
+    if latlon.shape != (stations, 2) or values.shape != (days, stations) or len(height) != stations:
         raise SystemExit(
-            f"Got latitudes up to {farthest[0]:g} degrees in {name}. Expected -90 to 90, and "
+            f"Got latlon of shape {latlon.shape}, values of shape {values.shape} in {name}. "
+            "Expected (stations, 2) and (days, stations). Transpose what differs."
+        )
+    farthest = np.abs(latlon[:, 0]).max(initial=0)
+    if not np.isfinite(latlon).all() or farthest > 90:
+        raise SystemExit(
+            f"Got latitudes up to {farthest:g} degrees in {name}. Expected -90 to 90, and "
             "longitudes after them. Swap the columns of latlon if need be."
         )
     if np.isnan(values).all() or np.isinf(values).any():
         raise SystemExit(
             f"Got values in {name} that are all NaN, or infinite. Expected readings, and NaN where "
             "there is none. Check how gaps are marked."
-        )
-    if latlon.shape != (stations, 2) or values.shape != (days, stations) or len(height) != stations:
-        raise SystemExit(
-            f"Got latlon of shape {latlon.shape}, values of shape {values.shape} in {name}. "
-            "Expected (stations, 2) and (days, stations). Transpose what differs."
         )
     if days < 30 or stations < 40:
         raise SystemExit(

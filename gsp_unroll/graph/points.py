@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._checks import check_positive, check_positive_count, check_tensor, mistake
+from .._checks import check_positive, check_positive_count, check_same_device, check_tensor, mistake
 from .edge_list import EdgeList, edge_keys, edges_of_keys, sort_in_place, systems_of
 from .systems import Systems
 
@@ -223,12 +223,7 @@ def _checked(points: Tensor, batch: Tensor | None) -> Systems:
     _check_points(points)
     if batch is not None:
         check_tensor(batch, "batch")
-    if batch is not None and batch.device != points.device:
-        raise mistake(
-            f"batch on {batch.device}",
-            f"the device of the points, {points.device}",
-            f"Move it with batch.to('{points.device}').",
-        )
+        check_same_device(batch, points, "batch", "the points")
     return systems_of(batch, points.shape[0])
 
 

@@ -134,8 +134,7 @@ def graph_of(where: Where, nodes: int) -> Graph:
                 "coordinates (nodes, d), or a Graph",
                 "Of a matrix of weights make one: Graph.from_adjacency(torch.as_tensor(A)).",
             )
-        whole = str(where.dtype).rpartition(".")[-1].startswith(("int", "uint"))
-        if where.shape[0] == 2 != nodes and whole:
+        if where.shape[0] == 2 != nodes and not torch.as_tensor(where).is_floating_point():
             raise mistake(
                 f"whole numbers of shape {tuple(where.shape)} as places, which may be edges",
                 "coordinates (nodes, d), or a Graph",

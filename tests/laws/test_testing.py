@@ -8,7 +8,7 @@ import torch
 from gsp_unroll.graph import EdgeList, Graph, Grid, Systems, grid_graph
 from gsp_unroll.learners import GraphLearner
 from gsp_unroll.operators import Diagonal, Identity, Laplacian, LinearOperator, MatrixFree
-from gsp_unroll.problems import GGTV, GLR, GTV, FirmGTV, Prior, SumPrior, VectorGTV
+from gsp_unroll.problems import GGTV, GLR, GTV, FirmGTV, Prior, SumPrior, VectorGTV, soft_threshold
 from gsp_unroll.testing import (
     LawBroken,
     check_adjoint,
@@ -520,7 +520,7 @@ class Bends(Prior):
         return z.abs()
 
     def prox(self, z, step):
-        return z.sign() * (z.abs() - step).clamp(min=0)
+        return soft_threshold(z, step)
 
 
 def test_metric_with_a_majorizer_that_is_too_small():

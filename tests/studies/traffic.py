@@ -468,9 +468,10 @@ def impute(options: argparse.Namespace) -> None:
             return trial(network_method(Ours(choosing, WINDOW, begin, None)))
 
         begins = itertools.product((2.0, 3.0, 4.5), (1e-3,), (0.01, 0.02, 0.04), (0.05, 0.15, 0.5))
-        begin = min(begins, key=untrained)
+        tried = {begin: untrained(begin) for begin in begins}
+        begin = min(tried, key=tried.__getitem__)
         torch.manual_seed(0)
-        model, seen = Ours(choosing, WINDOW, begin, None), {0: untrained(begin)}
+        model, seen = Ours(choosing, WINDOW, begin, None), {0: tried[begin]}
 
         def look(step: int) -> None:
             seen[step] = trial(network_method(model))
