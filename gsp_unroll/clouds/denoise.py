@@ -18,38 +18,34 @@ from ..unroll import BoundedMomentum
 from .chords import ChordGLR
 from .fits import SurfaceFits, fit_surfaces
 
-PLANES, QUADRICS = (12, 24, 48), (24, 48, 96, 192)
+PLANES, QUADRICS = (12, 24, 48), (24, 48, 96, 192, 384)
+#: Points that a cloud must have. In smaller ones than the largest fit, that has all of them.
+LEAST = 192
+NUM_FITS = len(PLANES + QUADRICS)
 #: The quadric that tells the noise, and whose normal the others are compared with.
 MIDDLE = len(PLANES) + 1
 #: Entries of what a node is described by: see `describe`.
-NUM_FEATURES = 3 * len(PLANES + QUADRICS) + 3 * len(PLANES) + 2 * len(QUADRICS)
+NUM_FEATURES = 5 * NUM_FITS + 1 + 3 * len(PLANES) + 2 * len(QUADRICS)
 
 
 @dataclass(frozen=True, eq=False)
 class Described:
-    r"""A noisy cloud as the network sees it: in a unit of its own, and without directions.
+    r"""A cloud as a stage sees it: in a unit of its own, and without directions.
 
     Shapes:
-        - **y:** `(nodes, 3)`, in the unit `sigma`
-        - **move:** `(nodes, fits, 3)`, from each point to the surfaces fitted, in the same unit
+        - **x:** `(nodes, 3)`, the cloud so far
+        - **move:** `(nodes, 2 * NUM_FITS, 3)`, from each point to the surfaces through the cloud so
+          far, then to those through the noisy one
         - **features:** `(nodes, NUM_FEATURES)`
     """
 
-    y: Tensor
+    x: Tensor
     move: Tensor
     features: Tensor
-    sigma: float
 
 
-def describe(y: Tensor) -> Described:
-    r"""What planes and quadrics of several sizes say of a noisy cloud.
-
-    The unit is the noise: the median of what quadrics leave. All numbers are free of directions:
-    turning the cloud, or the sign of a normal, changes none. Heights have the sign with which
-    large fits lie above small ones.
-
-    Args:
-        y: coordinates.
+def noise_in(y: Tensor) -> float:
+    """Standard deviation of the noise across the surface: the median of what quadrics leave.
 
     Shapes:
         - **y:** `(nodes, 3)`, 192 nodes or more
@@ -57,56 +53,148 @@ def describe(y: Tensor) -> Described:
     Raises:
         ValueError: as `fit_surfaces`; a cloud without any noise.
     """
-    fits = fit_surfaces(y, PLANES, QUADRICS)
     k = QUADRICS[1]
-    sigma = float(fits.residual[:, MIDDLE].median()) * (k / (k - 6)) ** 0.5
+    residual = fit_surfaces(y, PLANES[:1], (k,)).residual[:, 1]
+    sigma = float(residual.median()) * (k / (k - 6)) ** 0.5
     if not sigma > 0:
         raise mistake(
             "points that lie on planes or quadrics exactly",
             "points with noise",
             "Drop copies with PointCloud.distinct(), or leave the cloud as it is.",
         )
-    return Described(y / sigma, fits.move / sigma, _features(fits, sigma), sigma)
+    return sigma
 
 
-def _features(fits: SurfaceFits, sigma: float) -> Tensor:
+def describe(x: Tensor, y: Tensor) -> Described:
+    r"""What planes and quadrics of several sizes say of a cloud that was denoised so far.
+
+    Neighbours and frames are those of the cloud so far, which knows them better than the noisy one;
+    surfaces are fitted to both, since the noisy one has not been smoothed yet. All numbers are free
+    of directions: turning the cloud, or the sign of a normal, changes none. Heights have the sign
+    with which large fits lie above small ones.
+
+    Args:
+        x: coordinates so far, in units of the noise. Derivatives flow through the points, not
+            through the surfaces.
+        y: noisy coordinates, in units of the noise.
+
+    Shapes:
+        - **x, y:** `(nodes, 3)`, 192 nodes or more
+
+    Raises:
+        ValueError: as `fit_surfaces`.
+    """
+    quadrics = tuple(min(k, max(len(x), LEAST)) for k in QUADRICS)
+    fits = fit_surfaces(x, PLANES, quadrics, torch.stack([x, y]))
     normal = fits.normal[:, MIDDLE : MIDDLE + 1]
-    height = (fits.move * normal).sum(-1) / sigma
-    large, small = height[:, -2:].sum(-1), height[:, [0, 1]].sum(-1)
+    gone = ((y - x).unsqueeze(-2) * normal).sum(-1)
+    move = fits.move.transpose(0, 1).flatten(1, 2)
+    return Described(x, move, _features(fits, normal, gone))
+
+
+def _features(fits: SurfaceFits, normal: Tensor, gone: Tensor) -> Tensor:
+    height = (fits.move * normal).sum(-1)
+    both = height.sum(0)
+    large, small = both[:, -3:].sum(-1), both[:, [0, 1]].sum(-1)
     up = torch.where(large >= small, 1.0, -1.0).to(height).unsqueeze(-1)
     tilt = (fits.normal * normal).sum(-1)
     side = torch.where(tilt[:, len(PLANES) :] >= 0, up, -up).unsqueeze(-1)
     bend = (fits.curvature * side).sort(-1).values * fits.radius[:, 1].view(-1, 1, 1)
     parts = [
-        height * up / 2,
-        (fits.residual / sigma).clamp_min(0.05).log(),
+        *(height * up),
+        gone * up / 2,
+        *fits.residual.clamp_min(0.02).log(),
         10 * (1 - tilt.abs()),
         fits.spread.clamp_min(1e-4).log().flatten(1) / 3,
-        (fits.radius / sigma).clamp_min(1e-2).log(),
+        fits.radius.clamp_min(1e-2).log(),
         bend.flatten(1),
     ]
     return torch.cat(parts, -1).clamp(-5, 5)
 
 
-class CloudDenoiser(nn.Module):
-    r"""Fits of several sizes mixed by a network, then `ChordGLR` on a learned graph.
+class CloudStage(nn.Module):
+    """Fits mixed by a network, then `ChordGLR` on a learned graph: see `CloudDenoiser`.
 
-    $$z_i=y_i+\sum_sa_{is}d_{is},\qquad
+    Args:
+        rounds: how often the graph is learned anew.
+        width: channels of the network.
+        cg_steps: of each solve.
+
+    Shapes:
+        - **seen:** a cloud of `nodes` nodes
+        - **output:** `(nodes, 3)`, in the unit of `seen`
+    """
+
+    #: Neighbours of a node; the hops over which what the nodes look like is averaged.
+    near, hops = 12, (1, 3)
+    graph_features = 4
+
+    def __init__(self, rounds: int, width: int, cg_steps: int) -> None:
+        super().__init__()
+        self.encode = PointMLP(NUM_FEATURES, width, num_layers=2, width=width)
+        outputs = 2 * NUM_FITS + self.graph_features + 1
+        looks = 1 + len(self.hops)
+        self.decide = PointMLP(looks * width, outputs, num_layers=3, width=width)
+        self.learner = MahalanobisLearner(self.graph_features, init=1.0)
+        # untrained, a stage is a jet of the middle size
+        share = torch.zeros(2, NUM_FITS)
+        share[:, MIDDLE] = 0.5
+        self.share = nn.Parameter(share.flatten())
+        self.log_mu = nn.Parameter(torch.full((rounds,), math.log(3)))
+        self.linear_solve = BoundedMomentum(cg_steps)
+
+    def forward(self, seen: Described) -> Tensor:
+        mix, features, strength = self.decide(self._look(seen)).split(
+            [len(self.share), self.graph_features, 1], -1
+        )
+        x: Tensor = seen.x + ((self.share + mix).unsqueeze(-1) * seen.move).sum(-2)
+        for log_mu in self.log_mu:
+            x = self._solve(x, features, strength + log_mu)
+        return x
+
+    def _look(self, seen: Described) -> Tensor:
+        """What a node looks like, and its surroundings nearer and farther."""
+        topology = knn_graph(seen.x.detach(), self.near)
+        look = self.encode(seen.features)
+        degree = topology.degree(look.new_ones(topology.num_edges)).unsqueeze(-1)
+        looks = [look]
+        for hop in range(1, 1 + max(self.hops)):
+            look = topology.incident_sum(topology.ends_sum(look)) * safe_reciprocal(2 * degree)
+            looks += [look] if hop in self.hops else []
+        return torch.cat(looks, -1)
+
+    def _solve(self, z: Tensor, features: Tensor, strength: Tensor) -> Tensor:
+        topology, normals = around_points(z.detach(), self.near)
+        w = self.learner(features, topology).weight
+        mu = (topology.ends_sum(strength) / 2).clamp(-6, 6).exp().squeeze(-1)
+        prior = ChordGLR(Graph.unchecked(topology, mu * w), normals=normals)
+        A, b = LeastSquares.unchecked(Identity(), z).system(prior.Q)
+        x: Tensor = self.linear_solve(A, b, z)
+        return x
+
+
+class CloudDenoiser(nn.Module):
+    r"""Fits of several sizes mixed by a network, then `ChordGLR` on a learned graph; in stages.
+
+    $$z_i=x_i+\sum_sa_{is}d_{is},\qquad
       x=\arg\min_x\tfrac12\|x-z\|^2+\tfrac12\sum_{(i,j)}\mu_{ij}
       \bigl(m_{ij}^\top(x_i-x_j)\bigr)^2,\qquad
       \mu_{ij}=e^{(c_i+c_j)/2}\,w_{ij}$$
 
-    $d_{is}$ leads from point $i$ to its plane or quadric $s$. The mixture $a$, the strength $c$ and
-    the features that the graph $w$ is drawn on come from one small network, which sees what the
-    fits say of a node and, on average, of it and its neighbours. The second line is repeated
+    $d_{is}$ leads from point $i$ to its plane or quadric $s$. Half of these go through the cloud so
+    far, in the first stage the noisy one; the other half through the noisy points of neighbours and
+    frames that the cloud so far gives. The mixture $a$, the strength $c$ and the features that the
+    graph $w$ is drawn on come from one small network a stage, which sees what the fits say of a
+    node and, on average, of its neighbours nearer and farther. The second equation is solved
     `rounds` times: the result takes the place of $z$, and neighbours and normals are found anew.
 
     Turning, moving or scaling a cloud does the same to the result. The strength of the noise is not
     asked for. Points move along their normals: where on the surface a point lay, nobody can tell.
 
     Args:
-        rounds: how often the graph is learned anew, at least 1.
-        width: channels of the network, at least 1.
+        stages: how often the cloud is described and mended, at least 1.
+        rounds: how often a stage learns its graph anew, at least 1.
+        width: channels of the networks, at least 1.
         cg_steps: of each solve, at least 1.
 
     Shapes:
@@ -131,51 +219,26 @@ class CloudDenoiser(nn.Module):
         True
     """
 
-    def __init__(self, rounds: int = 2, width: int = 32, cg_steps: int = 8) -> None:
+    def __init__(
+        self, stages: int = 2, rounds: int = 2, width: int = 32, cg_steps: int = 8
+    ) -> None:
         super().__init__()
+        check_positive_count(stages, "stages")
         check_positive_count(rounds, "rounds")
         check_positive_count(width, "width")
-        self.rounds = rounds
-        self.near, self.graph_features, num_fits = 12, 4, len(PLANES + QUADRICS)
-        self.encode = PointMLP(NUM_FEATURES, width, num_layers=2, width=width)
-        outputs = num_fits + self.graph_features + 1
-        self.decide = PointMLP(2 * width, outputs, num_layers=3, width=width)
-        self.learner = MahalanobisLearner(self.graph_features, init=1.0)
-        self.share = nn.Parameter(torch.full((num_fits,), 1 / num_fits))
-        self.log_mu = nn.Parameter(torch.full((rounds,), math.log(6)))
-        self.linear_solve = BoundedMomentum(cg_steps)
+        self.stages = nn.ModuleList(CloudStage(rounds, width, cg_steps) for _ in range(stages))
 
     def forward(self, y: Tensor) -> Tensor:
         """The cloud without its noise."""
-        seen = describe(y)
-        x: Tensor = seen.sigma * self.restore(seen)
-        return x
-
-    def restore(self, seen: Described) -> Tensor:
-        """The cloud in the unit of `seen`, for a training that describes its clouds once."""
-        topology = knn_graph(seen.y, self.near)
-        own = self.encode(seen.features)
-        degree = topology.degree(own.new_ones(topology.num_edges)).unsqueeze(-1)
-        around = topology.incident_sum(topology.ends_sum(own)) * safe_reciprocal(2 * degree)
-        mix, features, strength = self.decide(torch.cat([own, around], -1)).split(
-            [len(self.share), self.graph_features, 1], -1
-        )
-        x: Tensor = seen.y + ((self.share + mix).unsqueeze(-1) * seen.move).sum(-2)
-        for log_mu in self.log_mu:
-            x = self._solve(x, features, strength + log_mu)
-        return x
-
-    def _solve(self, z: Tensor, features: Tensor, strength: Tensor) -> Tensor:
-        topology, normals = around_points(z.detach(), self.near)
-        w = self.learner(features, topology).weight
-        mu = (topology.ends_sum(strength) / 2).clamp(-6, 6).exp().squeeze(-1)
-        prior = ChordGLR(Graph.unchecked(topology, mu * w), normals=normals)
-        A, b = LeastSquares.unchecked(Identity(), z).system(prior.Q)
-        x: Tensor = self.linear_solve(A, b, z)
-        return x
+        sigma = noise_in(y)
+        y = y / sigma
+        x = y
+        for stage in self.stages:
+            x = stage(describe(x, y))
+        return sigma * x
 
     def extra_repr(self) -> str:
-        return f"rounds={self.rounds}"
+        return f"stages={len(self.stages)}"
 
 
 def around_points(z: Tensor, k: int) -> tuple[Topology, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -23,17 +23,22 @@ class SurfaceFits:
     they vary least. A quadric is the height over that plane, $a+b^\top u+\tfrac12u^\top Cu$, fitted
     by least squares. The sizes of planes come first, then those of quadrics.
 
+    Where `data` were given, their heights over the planes of the points are fitted: planes keep the
+    direction, quadrics the places $u$.
+
     Args:
-        move: from each point to the surface, along the normal of the plane, in units of the points.
+        move: from each point to the surface (of the points or the data), along the normal of the
+            plane, in units of the points.
         normal: unit normal of the plane, either way round.
         residual: root mean square of what the surface leaves, in units of the points.
         spread: least and middle variance over the largest, 0 to 1.
-        curvature: eigenvalues of $C$, ascending, one over units of the points.
+        curvature: eigenvalues of $C$, that of the points, ascending, one over their units.
         radius: distance to the farthest point of each plane.
 
     Shapes:
-        - **move, normal:** `(nodes, fits, 3)`
-        - **residual:** `(nodes, fits)`
+        - **move:** `(*data, nodes, fits, 3)`, `data` being how many were given, if any
+        - **residual:** `(*data, nodes, fits)`
+        - **normal:** `(nodes, fits, 3)`
         - **spread:** `(nodes, planes, 2)`
         - **curvature:** `(nodes, quadrics, 2)`
         - **radius:** `(nodes, planes)`
@@ -55,7 +60,10 @@ class SurfaceFits:
 
 
 def fit_surfaces(
-    points: Tensor, planes: tuple[int, ...] = (16,), quadrics: tuple[int, ...] = ()
+    points: Tensor,
+    planes: tuple[int, ...] = (16,),
+    quadrics: tuple[int, ...] = (),
+    data: Tensor | None = None,
 ) -> SurfaceFits:
     r"""Fits planes and quadrics to the nearest points of each, itself among them.
 
@@ -63,13 +71,16 @@ def fit_surfaces(
         points: coordinates in space. No gradient flows.
         planes: how many points each plane has, 3 or more; at least one plane.
         quadrics: how many points each quadric has, 8 or more.
+        data: other places of the same points, to fit surfaces to in frames that the points give:
+            what was measured, where the points are a first guess. By default the points.
 
     Shapes:
         - **points:** `(nodes, 3)`, as many as the largest fit has, or more
+        - **data:** `(*data, nodes, 3)`
 
     Raises:
-        ValueError: points of another shape, fewer than a fit needs, or not finite; a size below
-            the least; no plane.
+        ValueError: points of another shape, fewer than a fit needs, or not finite; data of another
+            shape or dtype, or not finite; a size below the least; no plane.
 
     Example:
         >>> import torch
@@ -79,45 +90,63 @@ def fit_surfaces(
         tensor([0., 0., 1.])
     """
     _check(points, planes, quadrics)
-    host = points.detach().to("cpu", torch.float64).contiguous()
+    data = points if data is None else data
+    _check_data(data, points)
+    host, seen = (v.detach().to("cpu", torch.float64).contiguous() for v in (points, data))
+    seen = seen.reshape(-1, *host.shape).transpose(0, 1)
     tree, k = search_tree(host), max(planes + quadrics)
     # in the order of the leaves, where points close together read the same branches
     order = torch.from_numpy(tree.indices.astype(np.int64))
     parts = []
     for rows in order.split(CHUNK):
-        near = tree.query(host[rows].numpy(), k)[1].reshape(len(rows), k)
+        near = torch.from_numpy(tree.query(host[rows].numpy(), k)[1].reshape(len(rows), k))
         # about the point itself, so that nothing is lost to large coordinates
-        around = host[torch.from_numpy(near)] - host[rows].unsqueeze(1)
-        parts.append([value.to(points) for value in _fit(around, planes, quadrics)])
+        P = host[near] - host[rows].unsqueeze(1)
+        D = seen[near] - host[rows].view(-1, 1, 1, 3)
+        parts.append([value.to(points) for value in _fit(P, D, planes, quadrics)])
     back = order.argsort()
-    return SurfaceFits(*(torch.cat(part)[back] for part in zip(*parts, strict=True)))
+    fits = SurfaceFits(*(torch.cat(part)[back] for part in zip(*parts, strict=True)))
+    front = data.shape[:-2]
+    move, residual = fits.move.movedim(2, 0), fits.residual.movedim(2, 0)
+    return replace(
+        fits,
+        move=move.reshape(*front, *move.shape[1:]),
+        residual=residual.reshape(*front, *residual.shape[1:]),
+    )
 
 
-def _fit(P: Tensor, planes: tuple[int, ...], quadrics: tuple[int, ...]) -> list[Tensor]:
-    """The fields of `SurfaceFits` for neighbours about the point, nearest first."""
+def _fit(P: Tensor, D: Tensor, planes: tuple[int, ...], quadrics: tuple[int, ...]) -> list[Tensor]:
+    """The fields of `SurfaceFits` for neighbours about the point, nearest first, and the data of
+    these neighbours; the axis of the data stands behind that of the fits."""
     found: dict[str, list[Tensor]] = {field.name: [] for field in fields(SurfaceFits)}
     for k in planes:
-        mean, variance, axes = _plane(P[:, :k])
+        _, variance, axes = _plane(P[:, :k])
         normal = axes[..., 0]
-        found["move"].append((mean * normal).sum(-1, keepdim=True) * normal)
+        above = (D[:, :k] * normal.view(-1, 1, 1, 3)).sum(-1)
+        height = above.mean(1)
+        found["move"].append(height.unsqueeze(-1) * normal.unsqueeze(1))
         found["normal"].append(normal)
-        found["residual"].append(variance[:, 0].sqrt())
+        found["residual"].append((above - height.unsqueeze(1)).square().mean(1).sqrt())
         found["spread"].append(variance[:, :2] / variance[:, 2:].clamp_min(1e-300))
         found["radius"].append(P[:, k - 1].norm(dim=-1))
     for k in quadrics:
         mean, variance, axes = _plane(P[:, :k])
-        unit = variance[:, 2].sqrt().clamp_min(1e-150)
+        normal, unit = axes[..., 0], variance[:, 2].sqrt().clamp_min(1e-150)
         local = (P[:, :k] - mean.unsqueeze(1)) @ axes / unit.view(-1, 1, 1)
         own = -(mean.unsqueeze(1) @ axes) / unit.view(-1, 1, 1)
-        A = _monomials(local)
+        above = (D[:, :k] - mean.view(-1, 1, 1, 3)) * normal.view(-1, 1, 1, 3)
+        above = above.sum(-1) / unit.view(-1, 1, 1)
+        A, heights = _monomials(local), torch.cat([local[..., :1], above], -1)
         # nearly nothing of a ridge, for neighbours on a line or a conic
         ridge = 1e-7 * torch.eye(6, dtype=P.dtype)
-        c = torch.linalg.solve(A.mT @ A / k + ridge, A.mT @ local[..., :1] / k)
-        height = unit.unsqueeze(-1) * (_monomials(own) @ c - own[..., :1]).flatten(1)
-        C = torch.stack([c[:, 3], c[:, 4], c[:, 4], c[:, 5]], -1).view(-1, 2, 2)
-        found["move"].append(height * axes[..., 0])
-        found["normal"].append(axes[..., 0])
-        found["residual"].append(unit * (local[..., :1] - A @ c).square().mean((1, 2)).sqrt())
+        c = torch.linalg.solve(A.mT @ A / k + ridge, A.mT @ heights / k)
+        shape, c = c[..., 0], c[..., 1:]
+        height = unit.unsqueeze(-1) * ((_monomials(own) @ c).squeeze(1) - own[..., 0])
+        C = torch.stack([shape[:, 3], shape[:, 4], shape[:, 4], shape[:, 5]], -1).view(-1, 2, 2)
+        found["move"].append(height.unsqueeze(-1) * normal.unsqueeze(1))
+        found["normal"].append(normal)
+        left = (above - A @ c).square().mean(1).sqrt()
+        found["residual"].append(unit.unsqueeze(-1) * left)
         found["curvature"].append(torch.linalg.eigvalsh(C) / unit.unsqueeze(-1))
     empty = P.new_empty(len(P), 0, 2)
     return [torch.stack(v, 1) if v else empty for v in found.values()]
@@ -152,4 +181,15 @@ def _check(points: Tensor, planes: tuple[int, ...], quadrics: tuple[int, ...]) -
             f"{int(unmeasurable(points).sum())} values of them NaN or infinite, or beyond {FAR:g}",
             f"(nodes, 3) of finite floating-point values, {most} points or more",
             "Drop unknown points with PointCloud.known(), and fit to fewer where there are few.",
+        )
+
+
+def _check_data(data: Tensor, points: Tensor) -> None:
+    alike = data.shape[-2:] == points.shape and data.dtype == points.dtype
+    if not alike or bool(unmeasurable(data).any()):
+        raise mistake(
+            f"data of shape {tuple(data.shape)} and dtype {data.dtype}, "
+            f"{int(unmeasurable(data).sum())} values of them NaN or infinite, or beyond {FAR:g}",
+            f"(..., {len(points)}, 3) of finite values in {points.dtype}",
+            "Give one place for each of the points, in the same order.",
         )

@@ -19,11 +19,6 @@ from .network import UnrolledNetwork
 
 STAGES, HEADS, FEATURES, ITERATIONS, CG_STEPS = 5, 4, 12, 5, 10
 METRIC = 1.5  # the factor of the metric starts at this times the identity, as published
-#: Features of untrained convolutions are small, about 0.03 apart from one pixel to the next; with
-#: this factor most distances lie around 1, where weights tell neighbours apart and can be learned.
-SHARP = 32.0
-#: Thresholds above most differences: training begins near GLR, and lowers them.
-HIGH = 1.0
 
 
 class PublishedNetwork(ImageNetwork):
@@ -116,15 +111,9 @@ class PublishedNetwork(ImageNetwork):
 
     @classmethod
     def ugtv_splitting(cls, channels: int = 3) -> PublishedNetwork:
-        """UGTV with this package's solver and start: the same objective and sizes, one penalty per
-        edge, merged directions, bounded momentum, and weights that tell neighbours apart before
-        they are trained. The fused kernels serve it."""
-        return cls(
-            lambda: GTVUnroll(ITERATIONS, CG_STEPS, heads=HEADS, lam=HIGH),
-            "merged",
-            channels,
-            SHARP,
-        )
+        """UGTV with this package's solver: the same objective and sizes, one penalty per edge,
+        merged directions and bounded momentum. The fused kernels serve it."""
+        return cls(lambda: GTVUnroll(ITERATIONS, CG_STEPS, heads=HEADS), "merged", channels)
 
     @classmethod
     def uglr_combinatorial(cls, channels: int = 3) -> PublishedNetwork:

@@ -36,20 +36,30 @@ def test_fits_find_a_paraboloid_exactly():
 
 def test_fits_of_one_point_are_an_independent_least_squares():
     x = torch.randn(60, 3).double() * torch.tensor([1.0, 1.0, 0.1]).double()
-    fits = fit_surfaces(x, planes=(9,), quadrics=(30,))
+    data = torch.stack([x, x + 0.2 * torch.randn_like(x)])
+    fits = fit_surfaces(x, (9,), (30,), data)
     own = x[7]
-    near = x[(x - own).norm(dim=-1).argsort()]
+    order = (x - own).norm(dim=-1).argsort()
+    near = x[order]
     mean = near[:9].mean(0)
     normal = torch.linalg.svd(near[:9] - mean).Vh[2]
-    torch.testing.assert_close(fits.move[7, 0], ((mean - own) @ normal) * normal)
+    heights = (data[:, order[:9]] - own) @ normal
+    torch.testing.assert_close(fits.move[:, 7, 0], heights.mean(1, keepdim=True) * normal)
+    torch.testing.assert_close(fits.residual[:, 7, 0], heights.std(1, correction=0))
     mean = near[:30].mean(0)
     axes = torch.linalg.svd(near[:30] - mean).Vh
-    u, v, h = (axes @ (near[:30] - mean).T).unbind(0)
+    u, v, _ = (axes @ (near[:30] - mean).T).unbind(0)
     A = torch.stack([torch.ones_like(u), u, v, u * u, u * v, v * v], -1)
-    c = torch.linalg.lstsq(A, h.unsqueeze(-1)).solution.flatten()
+    h = ((data[:, order[:30]] - mean) @ axes[2]).T
+    c = torch.linalg.lstsq(A, h).solution
     p, q, r = axes @ (own - mean)
-    height = c @ torch.stack([torch.ones_like(p), p, q, p * p, p * q, q * q]) - r
-    torch.testing.assert_close(fits.move[7, 1], height * axes[2], rtol=1e-4, atol=1e-6)
+    height = c.T @ torch.stack([torch.ones_like(p), p, q, p * p, p * q, q * q]) - r
+    wanted = height.unsqueeze(-1) * axes[2]
+    torch.testing.assert_close(fits.move[:, 7, 1], wanted, rtol=1e-4, atol=1e-6)
+    left = (h - A @ c).square().mean(0).sqrt()
+    torch.testing.assert_close(fits.residual[:, 7, 1], left, rtol=1e-4, atol=1e-6)
+    alone = fit_surfaces(x, (9,), (30,))
+    torch.testing.assert_close(alone.move, fits.move[0])
 
 
 def test_fits_turn_with_the_cloud_and_know_no_order():
@@ -143,7 +153,7 @@ def test_a_denoised_cloud_turns_with_the_noisy_one():
 
 
 def test_every_parameter_of_the_denoiser_is_learned():
-    network = CloudDenoiser(rounds=2)
+    network = CloudDenoiser(stages=2, rounds=2)
     y = sphere(250, 0.05, torch.float32)
     ((network(y).norm(dim=-1) - 1).square().sum()).backward()
     for name, parameter in network.named_parameters():
@@ -159,8 +169,11 @@ def test_every_parameter_of_the_denoiser_is_learned():
         (lambda x: fit_surfaces(x * torch.nan), "NaN or infinite"),
         (lambda x: fit_surfaces(x, ()), "one plane at least"),
         (lambda x: fit_surfaces(x, (8,), (7,)), "Give larger sizes"),
+        (lambda x: fit_surfaces(x, (8,), data=x[:9]), "Give one place for each"),
+        (lambda x: fit_surfaces(x, (8,), data=torch.nan * x), "NaN or infinite"),
         (lambda x: ChordHeight(knn_graph(x, 3), x[:5]), "Give one normal"),
         (lambda x: CloudDenoiser(rounds=0), "rounds"),
+        (lambda x: CloudDenoiser(stages=0), "stages"),
         (lambda x: CloudDenoiser().double()(x), "192 points or more"),
         (lambda x: CloudDenoiser().double()(torch.zeros(200, 3).double()), "points with noise"),
     ],

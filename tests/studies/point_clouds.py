@@ -7,6 +7,7 @@ coordinate. The error is the mean distance to the surface: of triangles where a 
 the distance to planes of the whole clean cloud.
 
 Every baseline has its best setting for each strength of noise; the network is one for all of them.
+Its stages are trained one after the other, each on what the one before it has left.
 
     python tests/studies/point_clouds.py --data DIR --out runs/clouds
 """
@@ -18,6 +19,7 @@ import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +30,7 @@ from tqdm import tqdm
 from gsp_unroll import GLR, ConjugateGradient, Identity, LeastSquares, MahalanobisLearner, knn_graph
 from gsp_unroll._tables import markdown_table
 from gsp_unroll.clouds import CloudDenoiser, fit_surfaces, plane_distance, surface_distance
-from gsp_unroll.clouds.denoise import Described, describe
+from gsp_unroll.clouds.denoise import CloudStage, Described, describe, noise_in
 from gsp_unroll.train.checkpoint import load_state, save_state
 
 HALVES = (
@@ -144,13 +146,26 @@ def baselines() -> dict[str, list[Method]]:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A noisy cloud as the network sees it, and the surface in the same unit."""
+    """A noisy cloud, and as a stage sees it, in the unit `sigma`; the surface in its own."""
 
+    y: Tensor
     seen: Described
-    shape: Shape
+    sigma: float
     level: float
+    shape: Shape
     surface: cKDTree
     near: cKDTree
+
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor, *rest: Any) -> Example:
+        seen = describe(x.double(), y.double())
+        seen = Described(seen.x.float(), seen.move.float(), seen.features.float())
+        return cls(y.float(), seen, *rest, cKDTree(seen.x.numpy()))
+
+    @torch.no_grad()
+    def after(self, stage: CloudStage) -> Example:
+        rest = self.sigma, self.level, self.shape, self.surface
+        return Example.of(stage(self.seen), self.y, *rest)
 
 
 def examples(shapes: list[Shape], sizes: tuple[int, ...], seed: int) -> list[Example]:
@@ -159,21 +174,19 @@ def examples(shapes: list[Shape], sizes: tuple[int, ...], seed: int) -> list[Exa
         surface = cKDTree(shape.x.numpy())
         for points in {min(size, len(shape.x)) for size in sizes}:
             for level in (*LEVELS, 0.02):
-                seen = describe(shape.noisy(level, points, seed))
-                seen = Described(
-                    seen.y.float(), seen.move.float(), seen.features.float(), seen.sigma
-                )
-                made.append(Example(seen, shape, level, surface, cKDTree(seen.y.numpy())))
+                y = shape.noisy(level, points, seed)
+                sigma = noise_in(y)
+                made.append(Example.of(y / sigma, y / sigma, sigma, level, shape, surface))
     return made
 
 
-def loss_on(network: CloudDenoiser, example: Example, patch: int) -> Tensor:
+def loss_on(stage: CloudStage, example: Example, patch: int) -> Tensor:
     """Mean distance to the surface on a patch, in units of the noise, without its rim."""
     seen = example.seen
-    center = seen.y[torch.randint(len(seen.y), ())]
-    rows = torch.from_numpy(example.near.query(center.numpy(), min(patch, len(seen.y)))[1])
-    x = network.restore(Described(seen.y[rows], seen.move[rows], seen.features[rows], seen.sigma))
-    x = x[: patch * 2 // 3] * (seen.sigma / example.level)
+    center = seen.x[torch.randint(len(seen.x), ())]
+    rows = torch.from_numpy(example.near.query(center.numpy(), min(patch, len(seen.x)))[1])
+    x = stage(Described(seen.x[rows], seen.move[rows], seen.features[rows]))
+    x = x[: patch * 2 // 3] * (example.sigma / example.level)
     where = (x.detach() * example.level).double().numpy()
     near = torch.from_numpy(example.surface.query(where)[1])
     off = x - (example.shape.x[near] / example.level).float()
@@ -187,40 +200,53 @@ def train(shapes: list[Shape], out: Path, options: argparse.Namespace) -> CloudD
     """Goes on from the state in `out`, if there is one."""
     torch.manual_seed(options.seed)
     network = CloudDenoiser()
-    optimizer = torch.optim.AdamW(network.parameters(), 8e-3, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.steps)
-    begin = 0
     asked = {n: getattr(options, n) for n in ("steps", "seed", "batch", "patch", "points")}
-    if out.exists():
-        state = load_state(out)
-        if state["asked"] != asked:
-            raise SystemExit(f"{out} was trained with {state['asked']}: give another folder")
+    state = load_state(out) if out.exists() else {"asked": asked, "stage": 0, "step": 0}
+    if state["asked"] != asked:
+        raise SystemExit(f"{out} was trained with {state['asked']}: give another folder")
+    if state["step"] > 0:
         network.load_state_dict(state["network"])
-        if state["step"] == options.steps:
-            return network
+    if state["stage"] == len(network.stages) - 1 and state["step"] == options.steps:
+        return network
+    made = examples(shapes, (3400, options.points), seed=1000 + options.seed)
+    for number, stage in enumerate(network.stages):
+        if number == state["stage"]:
+            train_stage(network, state, made, out, options)
+            state = {"asked": asked, "stage": number + 1, "step": 0}
+        if number + 1 < len(network.stages):
+            made = [e.after(stage) for e in tqdm(made, desc="after the stage", mininterval=5)]
+    return network
+
+
+def train_stage(
+    network: CloudDenoiser, state: dict, made: list[Example], out: Path, options: argparse.Namespace
+) -> None:
+    """From `state` to its end; saves as it goes."""
+    stage = network.stages[state["stage"]]
+    optimizer = torch.optim.AdamW(stage.parameters(), 8e-3, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.steps)
+    if state["step"] > 0:
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
-        begin = state["step"]
-    made = examples(shapes, (3400, options.points), seed=1000 + options.seed)
-    progress = tqdm(range(begin, options.steps), desc="training", mininterval=5)
+    title = f"training stage {state['stage'] + 1}"
+    progress = tqdm(range(state["step"], options.steps), desc=title, mininterval=5)
     mean = 0.4
     for step in progress:
         torch.manual_seed(10_000 * options.seed + step)  # the same patches after an interruption
         batch = [made[i] for i in torch.randint(len(made), (options.batch,)).tolist()]
         optimizer.zero_grad()
         for example in batch:
-            loss = loss_on(network, example, options.patch) / len(batch)
+            loss = loss_on(stage, example, options.patch) / len(batch)
             loss.backward()
             mean = 0.99 * mean + 0.01 * float(loss.detach()) * len(batch)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(stage.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         progress.set_postfix(error=f"{mean:.3f} noise", refresh=False)
         if (step + 1) % 50 == 0 or step + 1 == options.steps:
-            state = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
-            state |= {"schedule": schedule.state_dict(), "step": step + 1, "asked": asked}
-            save_state(out, state)
-    return network
+            parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+            now = {name: part.state_dict() for name, part in parts.items()}
+            save_state(out, {**state, **now, "step": step + 1})
 
 
 # The table.
@@ -285,7 +311,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/clouds"), help="takes the tables")
     parser.add_argument("--points", type=int, default=10_000, help="kept of large scans")
     parser.add_argument("--tune-points", type=int, default=3400, help="of each cloud to tune on")
-    parser.add_argument("--steps", type=int, default=200, help="of training")
+    parser.add_argument("--steps", type=int, default=200, help="of training, for each stage")
     parser.add_argument("--batch", type=int, default=2, help="patches a step")
     parser.add_argument("--patch", type=int, default=900, help="points of a patch")
     parser.add_argument("--seeds", type=int, default=3, help="noises of each cell")
