@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from .._checks import check_positive_count, mistake
+from .._safetensors import foreign, read_tensors, write_tensors
 from ..features import PointMLP
 from ..graph import Graph, Topology, knn_graph, safe_reciprocal
 from ..learners import MahalanobisLearner
@@ -18,6 +21,9 @@ from ..unroll import BoundedMomentum
 from .chords import ChordGLR
 from .fits import SurfaceFits, fit_surfaces
 
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "clouds" / "cloud.safetensors"
+FORMAT = "gsp_unroll cloud denoiser 1"
+ADVICE = "Write it with CloudDenoiser.save."
 PLANES, QUADRICS = (12, 24, 48), (24, 48, 96, 192, 384)
 #: Points that a cloud must have. In smaller ones than the largest fit, that has all of them.
 LEAST = 192
@@ -223,10 +229,63 @@ class CloudDenoiser(nn.Module):
         self, stages: int = 2, rounds: int = 2, width: int = 32, cg_steps: int = 8
     ) -> None:
         super().__init__()
-        check_positive_count(stages, "stages")
-        check_positive_count(rounds, "rounds")
-        check_positive_count(width, "width")
+        sizes = {"stages": stages, "rounds": rounds, "width": width, "cg_steps": cg_steps}
+        for name, size in sizes.items():
+            check_positive_count(size, name)
+        self.sizes = sizes
         self.stages = nn.ModuleList(CloudStage(rounds, width, cg_steps) for _ in range(stages))
+
+    @classmethod
+    def load(cls, path: str | Path = WEIGHTS) -> CloudDenoiser:
+        """A trained denoiser, in float32 and ready to use. Without a path the one of the package,
+        whose card `gsp_unroll/weights/clouds/cloud.md` says what it was trained on and how good it
+        is. Nothing is unpickled.
+
+        Args:
+            path: file that `save` wrote.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: a file that was cut short, or that something else wrote.
+
+        Example:
+            >>> from gsp_unroll.clouds import CloudDenoiser
+            >>> CloudDenoiser.load().training
+            False
+        """
+        tensors, metadata = read_tensors(path, FORMAT, ADVICE)
+        try:
+            sizes = json.loads(metadata["sizes"])
+            if sizes["stages"] > len(tensors):
+                raise ValueError(f"{sizes['stages']} stages, and only {len(tensors)} tensors")
+            with torch.device("meta"):  # memory is taken once the file is known to fill it
+                network = cls(**sizes)
+            network.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
+        except (KeyError, TypeError, ValueError, RuntimeError, RecursionError) as error:
+            why = f"its weights do not fit a denoiser: {error}"
+            raise foreign(path, why, FORMAT, ADVICE) from error
+        return network.requires_grad_().eval()
+
+    def save(self, path: str | Path) -> None:
+        """Writes the weights and the sizes, all or nothing.
+
+        Args:
+            path: file, usually `*.safetensors`.
+
+        Raises:
+            OSError: no room, or no right to write there.
+
+        Example:
+            >>> import tempfile
+            >>> from pathlib import Path
+            >>> from gsp_unroll.clouds import CloudDenoiser
+            >>> path = Path(tempfile.mkdtemp()) / "mine.safetensors"
+            >>> CloudDenoiser(stages=1, width=8).save(path)
+            >>> CloudDenoiser.load(path).sizes
+            {'stages': 1, 'rounds': 2, 'width': 8, 'cg_steps': 8}
+        """
+        tensors = {k: v.detach().contiguous() for k, v in self.state_dict().items()}
+        write_tensors(Path(path), tensors, FORMAT, {"sizes": json.dumps(self.sizes)})
 
     def forward(self, y: Tensor) -> Tensor:
         """The cloud without its noise."""
@@ -238,7 +297,7 @@ class CloudDenoiser(nn.Module):
         return sigma * x
 
     def extra_repr(self) -> str:
-        return f"stages={len(self.stages)}"
+        return ", ".join(f"{name}={size}" for name, size in self.sizes.items())
 
 
 def around_points(z: Tensor, k: int) -> tuple[Topology, Tensor]:

@@ -161,6 +161,44 @@ def test_every_parameter_of_the_denoiser_is_learned():
         assert (parameter.grad != 0).float().mean() > 0.9, name
 
 
+def test_a_denoiser_in_a_file_is_the_same(tmp_path):
+    path, y = tmp_path / "cloud.safetensors", sphere(250, 0.05, torch.float32)
+    network = CloudDenoiser(stages=1, rounds=1, width=4, cg_steps=2)
+    network.save(path)
+    torch.testing.assert_close(CloudDenoiser.load(path)(y), network(y), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"stages": 1, "rounds": 1, "width": 5, "cg_steps": 2},
+        {"stages": 10**9, "rounds": 1, "width": 4, "cg_steps": 2},
+        {"stages": 1, "rounds": 10**12, "width": 4, "cg_steps": 2},
+        {"stages": 1, "rounds": 1, "width": 10**9, "cg_steps": 2},
+        {"stages": "1", "rounds": 1, "width": 4, "cg_steps": 2},
+        {"stages": 1, "depth": 1},
+        [],
+    ],
+)
+def test_a_file_with_other_sizes_is_refused(tmp_path, sizes):
+    path = tmp_path / "cloud.safetensors"
+    network = CloudDenoiser(stages=1, rounds=1, width=4, cg_steps=2)
+    network.sizes = sizes
+    network.save(path)
+    with pytest.raises(ValueError, match="Write it with CloudDenoiser"):
+        CloudDenoiser.load(path)
+
+
+def test_a_file_that_is_no_denoiser_is_refused(tmp_path):
+    path = tmp_path / "cloud.safetensors"
+    CloudDenoiser(stages=1, width=4).save(path)
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(ValueError, match="cannot be used"):
+        CloudDenoiser.load(path)
+    with pytest.raises(FileNotFoundError):
+        CloudDenoiser.load(tmp_path / "none.safetensors")
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
