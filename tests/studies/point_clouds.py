@@ -33,7 +33,8 @@ from tqdm import tqdm
 from gsp_unroll import GLR, ConjugateGradient, Identity, LeastSquares, MahalanobisLearner, knn_graph
 from gsp_unroll._tables import markdown_table
 from gsp_unroll.clouds import CloudDenoiser, fit_surfaces, plane_distance, surface_distance
-from gsp_unroll.clouds.denoise import CloudStage, Described, describe, noise_in
+from gsp_unroll.clouds.denoise import CloudStage
+from gsp_unroll.clouds.describe import Described, describe, noise_in
 from gsp_unroll.train.checkpoint import load_state, save_state
 
 HALVES = (
