@@ -11,8 +11,8 @@ from torch import Tensor
 from .._checks import mistake
 from .distances import FAR, search_tree, unmeasurable
 
-#: Points fitted at a time: about 100 MB.
-CHUNK = 2048
+#: Points fitted at a time: few, so that what belongs to them stays near the processor.
+CHUNK = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +122,7 @@ def _fit(P: Tensor, D: Tensor, planes: tuple[int, ...], quadrics: tuple[int, ...
     for k in planes:
         _, variance, axes = _plane(P[:, :k])
         normal = axes[..., 0]
-        above = (D[:, :k] * normal.view(-1, 1, 1, 3)).sum(-1)
+        above = _along(D[:, :k], normal)
         height = above.mean(1)
         found["move"].append(height.unsqueeze(-1) * normal.unsqueeze(1))
         found["normal"].append(normal)
@@ -132,10 +132,10 @@ def _fit(P: Tensor, D: Tensor, planes: tuple[int, ...], quadrics: tuple[int, ...
     for k in quadrics:
         mean, variance, axes = _plane(P[:, :k])
         normal, unit = axes[..., 0], variance[:, 2].sqrt().clamp_min(1e-150)
-        local = (P[:, :k] - mean.unsqueeze(1)) @ axes / unit.view(-1, 1, 1)
-        own = -(mean.unsqueeze(1) @ axes) / unit.view(-1, 1, 1)
-        above = (D[:, :k] - mean.view(-1, 1, 1, 3)) * normal.view(-1, 1, 1, 3)
-        above = above.sum(-1) / unit.view(-1, 1, 1)
+        axes = axes / unit.view(-1, 1, 1)
+        own = -mean.unsqueeze(1) @ axes
+        local = P[:, :k] @ axes + own
+        above = _along(D[:, :k], axes[..., 0]) + own[..., :1]
         A, heights = _monomials(local), torch.cat([local[..., :1], above], -1)
         # nearly nothing of a ridge, for neighbours on a line or a conic
         ridge = 1e-7 * torch.eye(6, dtype=P.dtype)
@@ -152,11 +152,16 @@ def _fit(P: Tensor, D: Tensor, planes: tuple[int, ...], quadrics: tuple[int, ...
     return [torch.stack(v, 1) if v else empty for v in found.values()]
 
 
+def _along(D: Tensor, direction: Tensor) -> Tensor:
+    """The coordinate of each neighbour and kind of data along the direction of its point."""
+    return (D.flatten(1, 2) @ direction.unsqueeze(-1)).view(D.shape[:-1])
+
+
 def _plane(P: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, variances ascending, and the axes they belong to."""
     mean = P.mean(1)
-    spread = P - mean.unsqueeze(1)
-    variance, axes = torch.linalg.eigh(spread.mT @ spread / P.shape[1])
+    spread = P.mT @ P / P.shape[1] - mean.unsqueeze(-1) * mean.unsqueeze(-2)
+    variance, axes = torch.linalg.eigh(spread)
     return mean, variance.clamp_min(0), axes
 
 
