@@ -52,7 +52,7 @@ from gsp_unroll import (
     VectorGTVUnroll,
     knn_graph,
 )
-from gsp_unroll.clouds import ChordGLR, read_cloud
+from gsp_unroll.clouds import ChordGLR, CloudDenoiser, read_cloud
 
 Solve = Callable[[LeastSquares, Graph], Tensor]
 
@@ -118,6 +118,10 @@ def main(options: argparse.Namespace) -> None:
     run("vector GTV, unrolled, untrained", lambda: restore(y, learner, unrolled))
     train(learner, unrolled, x_other, options)
     run("vector GTV, unrolled, trained", lambda: restore(y, learner, unrolled))
+
+    # All of it, trained on other scans and models: fits of several sizes, and GLR of chords.
+    denoiser = CloudDenoiser.load().to(options.device)
+    run("CloudDenoiser of the package", lambda: denoiser(y))
 
     report(restored, seconds, x, scan, fresh_folder(options.output))
 
@@ -252,9 +256,9 @@ def load_points(name: str) -> Tensor:
             f"Got xyz of shape {xyz.shape} in {name}. Expected (..., 3). Keep three columns."
         )
     xyz = xyz[np.isfinite(xyz).all(-1)]  # a depth camera marks holes with NaN
-    if len(xyz) < 100:
+    if len(xyz) < 200:
         raise SystemExit(
-            f"Got {len(xyz)} finite points in {name}. Expected 100 or more. Give a denser scan."
+            f"Got {len(xyz)} finite points in {name}. Expected 200 or more. Give a denser scan."
         )
     return torch.from_numpy(xyz - xyz.mean(0)).float()
 

@@ -95,7 +95,7 @@ def test_bad_point_files(example, tmp_path):
         ("other.npz", r"Got .*KeyError.* Expected .npz with an array xyz.* convert the file"),
         ("words.xyz", r"Got .*ValueError.* Expected .* text with x y z.* convert the file"),
         ("flat.npz", r"Got xyz of shape \(200, 2\).* Expected \(..., 3\).* Keep three columns"),
-        ("few.npz", r"Got 20 finite points.* Expected 100 or more.* Give a denser scan"),
+        ("few.npz", r"Got 20 finite points.* Expected 200 or more.* Give a denser scan"),
     ):
         with pytest.raises(SystemExit, match=message):
             load_points(str(tmp_path / name))
