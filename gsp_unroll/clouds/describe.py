@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +48,7 @@ def noise_in(y: Tensor) -> float:
     """
     k = QUADRICS[1]
     residual = fit_surfaces(y, PLANES[:1], (k,)).residual[:, 1]
-    sigma = float(residual.median()) * (k / (k - 6)) ** 0.5
+    sigma = float(residual.median()) * math.sqrt(k / (k - 6))
     if not sigma > 0:
         raise mistake(
             "points that lie on planes or quadrics exactly",
