@@ -74,11 +74,11 @@ def test_nothing_is_overwritten(example, tmp_path):
 
 def test_points_of_a_file(example, tmp_path):
     load_points = example("point_cloud_denoise").load_points
-    xyz = np.random.default_rng(0).normal(size=(12, 10, 3))
-    np.savetxt(tmp_path / "a.xyz", np.c_[xyz.reshape(-1, 3), np.ones(120)])  # a fourth column
+    xyz = np.random.default_rng(0).normal(size=(12, 20, 3))
+    np.savetxt(tmp_path / "a.xyz", np.c_[xyz.reshape(-1, 3), np.ones(240)])  # a fourth column
     xyz[0, :4] = np.nan  # a hole
     np.savez(tmp_path / "a.npz", xyz=xyz)
-    for name, count in (("a.xyz", 120), ("a.npz", 116)):
+    for name, count in (("a.xyz", 240), ("a.npz", 236)):
         points = load_points(str(tmp_path / name))
         assert points.shape == (count, 3)
         assert points.mean(0).abs().max() < 1e-6
