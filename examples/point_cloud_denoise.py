@@ -279,6 +279,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.smoke:
         options.points, options.train = 500, 3
+    if options.points < 200:
+        parser.error(
+            f"Got --points {options.points}. Expected 200 or more: the denoiser fits surfaces to "
+            "as many. Take more points."
+        )
     return options
 
 

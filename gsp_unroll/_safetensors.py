@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ._checks import mistake
 from ._files import written_whole
@@ -49,6 +53,33 @@ def read_tensors(
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except (SafetensorError, AttributeError, KeyError, TypeError) as error:
         raise foreign(path, str(error), kind, advice) from error
+
+
+def check_state_fits(build: Callable[[], nn.Module], shapes: dict[str, torch.Size]) -> None:
+    """That the network so built takes a state of these shapes. It is built without memory, and no
+    further than to a few times the values in the file.
+
+    Raises:
+        RuntimeError: it does not.
+        ValueError: it is far too large.
+    """
+    here = threading.get_ident()
+    taken, room = 0, 2**20 + 4 * sum(shape.numel() for shape in shapes.values())
+
+    def count(_module: nn.Module, _name: str, value: nn.Parameter | None) -> None:
+        nonlocal taken
+        if value is not None and threading.get_ident() == here:
+            taken += value.numel() + 1
+            if taken > room:
+                raise ValueError(f"it takes more than {room} values, several times those there are")
+
+    watch = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            network = build()
+            network.load_state_dict({key: torch.empty(shape) for key, shape in shapes.items()})
+    finally:
+        watch.remove()
 
 
 def foreign(path: str | Path, why: str, kind: str, advice: str) -> Exception:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from .._checks import check_positive_count
-from .._safetensors import foreign, read_tensors, write_tensors
+from .._safetensors import check_state_fits, foreign, read_tensors, write_tensors
 from ..features import PointMLP
 from ..graph import Graph, Topology, knn_graph, safe_reciprocal
 from ..learners import MahalanobisLearner
@@ -71,9 +72,9 @@ class CloudStage(nn.Module):
         topology = knn_graph(seen.x.detach(), self.near)
         look = self.encode(seen.features)
         degree = topology.degree(look.new_ones(topology.num_edges)).unsqueeze(-1)
-        looks = [look]
+        share, looks = safe_reciprocal(2 * degree), [look]
         for hop in range(1, 1 + max(self.hops)):
-            look = topology.incident_sum(topology.ends_sum(look)) * safe_reciprocal(2 * degree)
+            look = share * topology.incident_sum(topology.ends_sum(look))
             looks += [look] if hop in self.hops else []
         return torch.cat(looks, -1)
 
@@ -164,15 +165,13 @@ class CloudDenoiser(nn.Module):
         tensors, metadata = read_tensors(path, FORMAT, ADVICE)
         try:
             sizes = json.loads(metadata["sizes"])
-            if sizes["stages"] > len(tensors):
-                raise ValueError(f"{sizes['stages']} stages, and only {len(tensors)} tensors")
-            with torch.device("meta"):  # memory is taken once the file is known to fill it
-                network = cls(**sizes)
-            network.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
+            check_state_fits(partial(cls, **sizes), {k: v.shape for k, v in tensors.items()})
+            network = cls(**sizes)
+            network.load_state_dict({k: v.float() for k, v in tensors.items()})
         except (KeyError, TypeError, ValueError, RuntimeError, RecursionError) as error:
             why = f"its weights do not fit a denoiser: {error}"
             raise foreign(path, why, FORMAT, ADVICE) from error
-        return network.requires_grad_().eval()
+        return network.eval()
 
     def save(self, path: str | Path) -> None:
         """Writes the weights and the sizes, all or nothing.

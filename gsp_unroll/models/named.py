@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from .._checks import mistake
-from .._safetensors import foreign, read_tensors, write_tensors
+from .._safetensors import check_state_fits, foreign, read_tensors, write_tensors
 from .demosaic import DemosaicNetwork
 from .image import ImageNetwork
 from .mosaic import MosaicNetwork
@@ -121,27 +120,5 @@ def load_network(path: str | Path) -> ImageNetwork:
 
 
 def _check_shapes(name: str, arguments: dict[str, Any], shapes: dict[str, torch.Size]) -> None:
-    """That the network so built takes a state of these shapes. It is built without memory, and no
-    further than to a few times the values in the file.
-
-    Raises:
-        RuntimeError: it does not.
-        ValueError: it is far too large.
-    """
-    here = threading.get_ident()
-    taken, room = 0, 2**20 + 4 * sum(shape.numel() for shape in shapes.values())
-
-    def count(_module: nn.Module, _name: str, value: nn.Parameter | None) -> None:
-        nonlocal taken
-        if value is not None and threading.get_ident() == here:
-            taken += value.numel() + 1
-            if taken > room:
-                raise ValueError(f"it takes more than {room} values, several times those there are")
-
-    watch = register_module_parameter_registration_hook(count)
-    try:
-        with torch.device("meta"):
-            network = NETWORKS[name](**arguments)
-            network.load_state_dict({key: torch.empty(shape) for key, shape in shapes.items()})
-    finally:
-        watch.remove()
+    """That the network so named takes a state of these shapes: see `check_state_fits`."""
+    check_state_fits(partial(NETWORKS[name], **arguments), shapes)

@@ -67,9 +67,8 @@ class Shape:
         """Another shape: along each axis by its own factor, about 0.7 to 1.4."""
         stretch = (0.2 * torch.randn(3, generator=random).double()).exp()
         x = self.x * stretch
-        stretch = stretch / (x.amax(0) - x.amin(0)).norm()
         normal = torch.nn.functional.normalize(self.normal / stretch, dim=-1)
-        return Shape(self.name, self.x * stretch, normal, self.faces)
+        return Shape(self.name, x / (x.amax(0) - x.amin(0)).norm(), normal, self.faces)
 
     def noisy(self, level: float, points: int, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
