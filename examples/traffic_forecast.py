@@ -7,6 +7,7 @@ at all sensors and all steps,
     min_x  1/2 sum_read (x_i - y_i)^2  +  1/2 sum_future c_t (x_i - m_i)^2
            +  mu_u/2 sum w_ij (x_i - x_j)^2          neighbours in space
            +  mu_d/2 sum (x_i - mean of its past)^2  the same sensor in time
+           +  lam sum |x_i - mean of its past|
 
 where m is a first look ahead, linear in the last steps of a sensor and of its neighbours, and c_t
 says how much it is worth so many steps ahead. Which sensors are neighbours, and how near, is

@@ -95,9 +95,20 @@ def check_full_precision(x: Tensor, name: str) -> None:
 
 def check_positive_count(count: int, name: str) -> None:
     """A whole number, at least one."""
-    if not hasattr(count, "__index__") or isinstance(count, bool) or count < 1:
+    _check_count(count, name, least=1)
+
+
+def check_count(count: int, name: str) -> None:
+    """A whole number, 0 or more."""
+    _check_count(count, name, least=0)
+
+
+def _check_count(count: int, name: str, least: int) -> None:
+    if not hasattr(count, "__index__") or isinstance(count, bool) or count < least:
         raise mistake(
-            f"{name}={count!r}", "a whole number of at least 1", f"Set {name} to 1 or more."
+            f"{name}={count!r}",
+            f"a whole number of at least {least}",
+            f"Set {name} to {least} or more.",
         )
 
 
@@ -105,6 +116,17 @@ def check_positive(value: float, name: str) -> None:
     """A finite number above zero."""
     if not 0 < value <= sys.float_info.max:  # whole numbers may be beyond it
         raise mistake(f"{name}={value!r}", "a finite number above 0", f"Set {name} above 0.")
+
+
+def check_readings(y: Tensor, name: str) -> None:
+    """Finite, but for NaN where there is none."""
+    infinite = 0 if y.is_meta else int(y.isinf().sum())
+    if infinite:
+        raise mistake(
+            f"{name} with {infinite} infinite readings",
+            "finite ones, and NaN where there is none",
+            "Replace them, e.g. with y[y.isinf()] = torch.nan.",
+        )
 
 
 def check_finite(x: Tensor, name: str) -> None:

@@ -13,6 +13,7 @@ from ..graph import Graph, Systems, Topology
 from ..operators import LinearOperator
 from ..operators.base import SelfAdjoint
 from ..problems.priors import GraphPrior, QuadraticPrior
+from .distances import unit_normals
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,15 +26,15 @@ class ChordHeight(LinearOperator):
 
     Args:
         topology: the chords.
-        normal: unit normals.
+        normal: directions across the surface; their length does not matter.
 
     Shapes:
         - **normal:** `(nodes, 3)`
         - **K @ x:** `(*batch, nodes, 3)` to `(*batch, edges, 1)`
 
     Raises:
-        ValueError: normals of another shape; on call, points of another dtype or device than the
-            normals, or on other nodes.
+        ValueError: normals of another shape, or without a direction; on call, points of another
+            dtype or device than the normals, or on other nodes.
 
     Example:
         >>> import torch
@@ -57,7 +58,7 @@ class ChordHeight(LinearOperator):
                 f"({n}, 3) of a floating-point type",
                 "Give one normal for each node of the topology.",
             )
-        tail, head = self.topology.lift(self.normal)
+        tail, head = self.topology.lift(unit_normals(self.normal))
         same_side = (tail * head).sum(-1, keepdim=True) >= 0
         total = tail + torch.where(same_side, head, -head)  # at least sqrt(2) long
         object.__setattr__(self, "mean_normal", total / total.norm(dim=-1, keepdim=True))
@@ -124,14 +125,14 @@ class ChordGLR(QuadraticPrior, GraphPrior):
     Args:
         graph: the weighted graph.
         mu: weight of the prior, at least 0; a tensor must broadcast against signals.
-        normals: unit normals, either way round.
+        normals: directions across the surface, either way round; their length does not matter.
 
     Shapes:
         - **normals:** `(nodes, 3)`
         - **x:** `(*batch, nodes, 3)`
 
     Raises:
-        ValueError: as `GLR`; normals of another shape.
+        ValueError: as `GLR`; normals of another shape, or without a direction.
 
     Example:
         >>> import torch

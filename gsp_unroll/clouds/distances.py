@@ -59,7 +59,7 @@ def plane_distance(x: Tensor, points: Tensor, normals: Tensor) -> Tensor:
     Args:
         x: the cloud to measure.
         points: points of the surface, dense against its bends.
-        normals: unit normals at `points`, either way round.
+        normals: directions at `points`, of any length, either way round.
 
     Shapes:
         - **x:** `(nodes, coordinates)`
@@ -67,7 +67,8 @@ def plane_distance(x: Tensor, points: Tensor, normals: Tensor) -> Tensor:
         - **output:** `(nodes,)`
 
     Raises:
-        ValueError: points of another shape, dtype or device, none at all, or not finite.
+        ValueError: points of another shape, dtype or device, none at all, or not finite; a normal
+            without a direction.
 
     Example:
         >>> import torch
@@ -85,7 +86,25 @@ def plane_distance(x: Tensor, points: Tensor, normals: Tensor) -> Tensor:
             "Take both from one cloud.",
         )
     near = _nearest(x, points)
-    return ((x - points[near]) * normals[near]).sum(-1).abs()
+    return ((x - points[near]) * unit_normals(normals)[near]).sum(-1).abs()
+
+
+def unit_normals(normals: Tensor) -> Tensor:
+    """Directions `(nodes, coordinates)`, each brought to length 1.
+
+    Raises:
+        ValueError: one that is 0, NaN or infinite.
+    """
+    length = normals.norm(dim=-1, keepdim=True)
+    lost = int((~((length > 0) & length.isfinite())).sum())
+    if lost:
+        raise mistake(
+            f"{lost} normals that are 0, NaN or infinite",
+            "a direction at every point",
+            "Drop these points, or find normals anew: fit_surfaces(points).normal[:, 0].",
+        )
+    unit: Tensor = normals / length
+    return unit
 
 
 def surface_distance(x: Tensor, vertices: Tensor, faces: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ def read_cloud(path: str | Path) -> PointCloud:
     - `.ply`: text or binary of either byte order; `x y z`, and where there are `red green blue`,
       `nx ny nz` and faces. Polygons are cut into triangles from their first corner.
     - `.xyz` and `.txt`: a line for each point, its first three numbers; with six or more, numbers
-      four to six are colours from 0 to 255 if all are whole and in that range, else normals.
+      four to six are colours from 0 to 255 if all are whole, in that range, and not all of length
+      1, else normals.
       Between numbers are blanks or commas; lines that begin with `#` or `//` are left out.
     - `.las` and `.laz`: coordinates in float64 as scaled in the file, and 16-bit colours.
 
@@ -221,7 +222,8 @@ def _read_text(path: Path) -> PointCloud:
     color = normal = None
     if table.shape[1] >= 6:
         rest = table[:, 3:6]
-        if np.array_equal(rest, rest.round()) and rest.min() >= 0 and 1 < rest.max() <= 255:
+        whole = np.array_equal(rest, rest.round())
+        if whole and rest.min() >= 0 and rest.max() <= 255 and (np.square(rest).sum(1) != 1).any():
             color = rest / 255
         else:
             normal = rest

@@ -26,7 +26,8 @@ class Candidate:
         prior: `(graph, weight) -> Prior`, such as `GLR` or `GTV`.
         weight: relative to the mean degree of the graph and, for a norm such as `GTV`, to the
             spread of the readings.
-        error: estimated root mean square error in units of the spread; NaN if nobody asked.
+        error: estimated root mean square error in units of the spread; below 0 where `SURE` finds
+            a square below 0, NaN if nobody asked.
 
     Example:
         >>> from gsp_unroll import GTV
@@ -116,7 +117,7 @@ class HoldOut(Choice):
         priors: `(graph, weight) -> Prior` each; by default `GLR`, `GTV` and, where coordinates are
             given, `AboutPlane`.
         weights: to try, ascending, relative as in `Candidate`.
-        values: of a signal with more values than this, evenly spaced channels are looked at.
+        values: of a signal with more values than this, channels drawn at random are looked at.
 
     Raises:
         ValueError: a number out of range; on use: too few readings to hide any.
@@ -148,7 +149,7 @@ class HoldOut(Choice):
         _check_grid(self.priors, self.weights)
 
     def candidates(self, readings: Readings) -> tuple[Candidate, ...]:
-        y = readings.standard[:, _some_channels(readings, self.values)]
+        y = readings.standard[:, _some_channels(readings, self.values, self.seed)]
         known = ~y.isnan()
         fold = self._deal(y)
         hidden = [known & (fold == number) for number in range(self.folds)]
@@ -191,8 +192,8 @@ class SURE(Choice):
     $$\tfrac1n\|f(y)-y\|^2-\sigma^2
       +\tfrac{2\sigma^2}{n}\,b^\top\frac{f(y+\epsilon b)-f(y)}\epsilon .$$
 
-    No reading is hidden, so it judges the very estimate that is returned. It may come out below 0,
-    which counts as 0.
+    No reading is hidden, so it judges the very estimate that is returned. It may come out below 0;
+    the error is its root with its sign, so that lower is better there too.
 
     Args:
         sigma: standard deviation of the noise, above 0, in the unit of the signal.
@@ -200,7 +201,7 @@ class SURE(Choice):
         priors: `(graph, weight) -> Prior` each; by default `GLR`, `GTV` and, where coordinates are
             given, `AboutPlane`.
         weights: to try, ascending, relative as in `Candidate`.
-        values: of a signal with more values than this, evenly spaced channels are looked at.
+        values: of a signal with more values than this, channels drawn at random are looked at.
 
     Raises:
         ValueError: a number out of range; on use: a signal with gaps.
@@ -237,7 +238,7 @@ class SURE(Choice):
                 "a reading everywhere: the estimate knows nothing of the error in a gap",
                 "Choose by hidden readings, HoldOut().",
             )
-        picked = _some_channels(readings, self.values)
+        picked = _some_channels(readings, self.values, self.seed)
         y, known = readings.standard[:, picked], readings.known[:, picked]
         sigma = self.sigma / readings.spread.expand_as(readings.y)[:, picked]
         random = torch.Generator().manual_seed(self.seed)
@@ -251,7 +252,8 @@ class SURE(Choice):
             x = f(y)
             divergence = b * (f(y + epsilon * b) - x) / epsilon
             risk = (x - y).square() - sigma**2 + 2 * sigma**2 * divergence
-            return math.sqrt(max(float(risk.mean()), 0.0))
+            mean = float(risk.mean())
+            return math.copysign(math.sqrt(abs(mean)), mean)
 
         families = readings.families if self.priors is None else self.priors
         return tuple(_search(error, families, self.weights))
@@ -275,12 +277,18 @@ def _check_grid(priors: tuple[Family, ...] | None, weights: tuple[float, ...]) -
         check_positive(weight, "weights")
 
 
-def _some_channels(readings: Readings, values: int) -> torch.Tensor:
-    """Evenly spaced channels that hold so many values, at least one."""
-    nodes, channels = readings.y.shape
-    count = min(channels, max(1, values // nodes))
-    picked = torch.linspace(0, channels - 1, count, dtype=torch.float64).round().long()
-    return picked.to(readings.y.device)
+def _some_channels(readings: Readings, values: int, seed: int) -> torch.Tensor:
+    """Channels that hold so many values, at least one; of those with readings to compare, if any.
+
+    They are drawn at random: a stride may meet the same hour of every day.
+    """
+    telling = (readings.known.sum(0) > 1).nonzero().squeeze(-1).cpu()
+    if not len(telling):
+        telling = torch.arange(readings.y.shape[1])
+    count = max(1, values // len(readings.y))
+    random = torch.Generator().manual_seed(seed)
+    drawn = torch.randperm(len(telling), generator=random)[:count].sort().values
+    return telling[drawn].to(readings.y.device)
 
 
 def _search(

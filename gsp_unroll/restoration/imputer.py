@@ -74,14 +74,16 @@ class GraphImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         count = there.sum(0)
         total = np.where(there, X, 0).sum(0)
         self.statistics_ = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        signal = torch.from_numpy(X.T.copy())
         if self.where is None:
             filled = np.where(there, X, np.nan_to_num(self.statistics_))
             self.graph_, about = _alike(filled.T), None
         else:
-            self.graph_, about = graph_of(self.where, X.shape[1]), plane_of(self.where)
+            self.graph_ = graph_of(self.where, signal)
+            about = plane_of(self.where, signal.device)
         choose = HoldOut() if self.choose is None else self.choose
         with torch.no_grad():
-            readings = Readings.of(torch.from_numpy(X.T.copy()), self.graph_, about)
+            readings = Readings.of(signal, self.graph_, about)
             self.scores_ = choose.candidates(readings)
         self.choice_ = choose.best(self.scores_)
         return self
@@ -96,7 +98,7 @@ class GraphImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         X = self._checked(X, reset=False)
         gap = np.isnan(X)
         if not gap.any():
-            return X
+            return X.copy()
         x = np.full_like(X, np.nan)
         some = ~gap.all(1)
         if some.any():

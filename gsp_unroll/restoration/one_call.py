@@ -380,7 +380,8 @@ def restore(y: Any, where: Where, choose: Choice | None = None) -> Restoration:
             "HoldOut(priors=(GLR,)) finds the weight of a prior, Fixed(GLR, 0.1) sets it.",
         )
     form = form_of(y)
-    readings = Readings.of(form.signal, graph_of(where, form.signal.shape[-2]), plane_of(where))
+    graph, about = graph_of(where, form.signal), plane_of(where, form.signal.device)
+    readings = Readings.of(form.signal, graph, about)
     choose = HoldOut() if choose is None else choose
     with torch.no_grad():
         scores = choose.candidates(readings)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .._checks import check_positive_count, mistake
+from .._typing import Signal
 from ..graph import Graph, Topology, knn_graph, neighbor_distance
 from ..sensors.geography import along_surface, on_sphere
 
@@ -124,8 +125,10 @@ def place_graph(where: OnGlobe | Tensor | np.ndarray, neighbors: int = NEIGHBORS
     return Graph(topology, (-FALL * (d / reach).square()).exp())
 
 
-def graph_of(where: Where, nodes: int) -> Graph:
-    """The graph itself, one with equal weights of a topology, or that of places."""
+def graph_of(where: Where, signal: Signal) -> Graph:
+    """The graph itself, one with equal weights of a topology, or that of places; the last two where
+    the signal `(nodes, channels)` is."""
+    nodes = signal.shape[-2]
     if isinstance(where, Tensor | np.ndarray) and where.ndim == 2:
         if where.shape[0] == where.shape[1] == nodes > SPACE:
             raise mistake(
@@ -149,9 +152,10 @@ def graph_of(where: Where, nodes: int) -> Graph:
     if isinstance(where, Graph):
         graph = where
     elif isinstance(where, Topology):
-        graph = Graph(where, torch.ones(where.num_edges, dtype=torch.float64))
+        where.check_device(signal, "signal")
+        graph = Graph(where, signal.new_ones(where.num_edges, dtype=torch.float64))
     elif isinstance(where, OnGlobe | Tensor | np.ndarray):
-        graph = place_graph(where)
+        graph = place_graph(where).to(signal.device)
     else:
         raise mistake(
             f"places as {type(where).__name__}",
@@ -160,12 +164,14 @@ def graph_of(where: Where, nodes: int) -> Graph:
             "Convert a table of coordinates with .to_numpy(), in the order of the sensors, and a "
             "graph with Graph.from_networkx, from_pyg or from_scipy.",
         )
-    if graph.topology.directed or graph.weight.ndim != 1:
+    batched = graph.weight.ndim != 1 or graph.topology.systems.num_graphs > 1
+    if graph.topology.directed or batched:
         raise mistake(
-            f"a {'directed' if graph.topology.directed else 'batched'} graph, with weights of "
-            f"shape {tuple(graph.weight.shape)}",
-            "an undirected one with weights (edges,)",
-            "Add both directions with graph.merged(), or pick one graph of a batch.",
+            f"a {'directed' if graph.topology.directed else 'batched'} graph: "
+            f"{graph.topology.systems.num_graphs} in a batch, with weights of shape "
+            f"{tuple(graph.weight.shape)}",
+            "a single undirected one with weights (edges,)",
+            "Add both directions with graph.merged(), or restore the graphs of a batch one by one.",
         )
     return graph.detach()
 

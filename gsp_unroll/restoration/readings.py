@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .._checks import check_signal, mistake
+from .._checks import check_readings, check_same_device, check_signal, mistake
 from .._typing import Mask, Signal
 from ..graph import Graph, safe_reciprocal
 from ..graph.statistics import components
@@ -25,7 +25,7 @@ Family = Callable[[Graph, float], Prior]
 @dataclass(frozen=True, eq=False)
 class Readings:
     r"""Readings on a graph, and their units: $y\mapsto(y-\mathrm{level})/\mathrm{spread}$, the mean
-    and the standard deviation of the readings of each channel (in each graph of a batch).
+    and the standard deviation of the readings of each channel.
 
     Args:
         y: readings, NaN where there is none.
@@ -53,12 +53,7 @@ class Readings:
     about: AboutPlane | None = None
 
     def __post_init__(self) -> None:
-        if bool(self.y.isinf().any()):
-            raise mistake(
-                f"{int(self.y.isinf().sum())} readings that are infinite",
-                "finite ones, and NaN where there is none",
-                "Replace them, e.g. with y[y.isinf()] = torch.nan.",
-            )
+        check_readings(self.y, "a signal")
         if not bool(self.known.any()):
             raise mistake(
                 f"a signal of shape {tuple(self.y.shape)} without any reading",
@@ -71,9 +66,11 @@ class Readings:
         """The readings in the dtype of the graph.
 
         Raises:
-            ValueError: a signal of another shape or number of nodes, infinite readings, or none.
+            ValueError: a signal of another shape, number of nodes or device, infinite readings, or
+                none.
         """
         check_signal(y, graph.num_nodes, "signal")
+        check_same_device(y, graph.weight, "a signal", "the graph")
         if y.ndim != 2:
             raise mistake(
                 f"a signal of shape {tuple(y.shape)}",

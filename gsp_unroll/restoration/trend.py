@@ -95,9 +95,11 @@ class AboutPlane:
         return PlaneGLR(graph, weight, axes=self.axes.to(graph.weight))
 
 
-def plane_of(where: Where) -> AboutPlane | None:
+def plane_of(where: Where, device: torch.device) -> AboutPlane | None:
     """The prior about a plane where places are known; a graph alone has none."""
-    return AboutPlane.of(where) if isinstance(where, OnGlobe | Tensor | np.ndarray) else None
+    if not isinstance(where, OnGlobe | Tensor | np.ndarray):
+        return None
+    return AboutPlane(AboutPlane.of(where).axes.to(device))
 
 
 def tells_plane(u: Tensor, known: Mask, parts: Tensor) -> Tensor:

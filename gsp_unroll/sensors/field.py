@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .._checks import check_positive, check_same_kind, check_signal, mistake
+from .._checks import (
+    check_count,
+    check_positive,
+    check_readings,
+    check_same_kind,
+    check_signal,
+    mistake,
+)
 from .._typing import Signal
 from ..graph import Graph, Topology, safe_reciprocal
 from ..learners import GraphLearner
@@ -82,8 +89,9 @@ class GraphField(nn.Module):
     the GLR with `ConjugateGradient`.
 
     Raises:
-        ValueError: a learner with heads; on call: another number of nodes or regressors, more than
-            4000 nodes, regressors or features that are not finite.
+        ValueError: a learner with heads, a number below 0; on call: another number of nodes or
+            regressors, more than 4000 nodes, infinite readings, regressors or features that are
+            not finite.
 
     Source:
         Rue and Held 2005, Gaussian Markov Random Fields, chapter 2; the trend is that of universal
@@ -118,6 +126,7 @@ class GraphField(nn.Module):
                 "one graph",
                 "Build the learner without heads.",
             )
+        check_count(num_regressors, "num_regressors")
         check_positive(strength, "strength")
         check_positive(own, "own")
         self.learner, self.num_regressors = learner, num_regressors
@@ -207,6 +216,7 @@ class GraphField(nn.Module):
                 "Solve the GLR with ConjugateGradient instead.",
             )
         check_signal(y, n, "observation")
+        check_readings(y, "an observation")
         check_signal(features, n, "feature")
         check_same_kind(features, y, "features", "the readings")
         F = torch.zeros(n, 0).to(y) if regressors is None else regressors

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .._checks import check_positive_count, mistake
+from .._checks import check_positive_count, check_readings, mistake
 from ..graph import safe_reciprocal
 from ._checks import check_series
 
@@ -120,9 +120,10 @@ class DailyMean:
 
         Raises:
             ValueError: no slots, a negative reach, weights of another shape or below 0, a series
-                without any reading.
+                without any reading or with infinite ones.
         """
         check_series(training)
+        check_readings(training, "a series")
         check_positive_count(slots, "slots")
         q = torch.ones(len(training)).to(training) if weight is None else weight.to(training)
         if q.shape != (len(training),) or not bool((q >= 0).all()) or reach < 0:

@@ -74,6 +74,8 @@ class LinearForecast(nn.Module):
                 "Give the steps before the first one to forecast.",
             )
         y = y.nan_to_num(0)
+        # the steps of the past share the weights of their window
+        graph = Graph.unchecked(graph.topology, graph.weight.unsqueeze(-2))
         mean = Adjacency(graph)(y) * safe_reciprocal(graph.degree).unsqueeze(-1)
         y, mean = y.squeeze(-1), mean.squeeze(-1)
         low = (y - self.kink).clamp(max=0)

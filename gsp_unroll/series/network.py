@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from .._checks import check_positive, check_positive_count, check_same_kind, mistake
+from .._checks import (
+    check_count,
+    check_positive,
+    check_positive_count,
+    check_readings,
+    check_same_kind,
+    mistake,
+)
 from .._typing import Signal
 from ..features import CausalTemporalConv
 from ..graph import Graph, MixedGraph, Topology, space_time_graph
@@ -60,8 +69,8 @@ class SeriesNetwork(nn.Module):
 
     Raises:
         ValueError: a number out of range, points of other places, a forecast that does not fit; on
-            call: another shape, dtype or device, a clock where none was announced or none where
-            one was.
+            call: another shape, dtype or device, infinite readings, a clock where none was
+            announced or none where one was, or one that is not finite.
 
     Source:
         Qi et al. 2025 for the prior. Differs from it in: (1) the first estimate as a part of the
@@ -101,6 +110,7 @@ class SeriesNetwork(nn.Module):
         super().__init__()
         check_positive_count(num_blocks, "num_blocks")
         check_positive(confidence, "confidence")
+        check_count(clock, "clock")
         space.check_signal(points, "points")
         places = space.num_nodes
         if forecast is not None:
@@ -124,6 +134,14 @@ class SeriesNetwork(nn.Module):
             _Block(size, places, lags, history, 2 + clock, sharpness, solver())
             for _ in range(num_blocks - 1)
         )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SeriesNetwork:
+        """Whatever moves parameters moves the structures too."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        device = self.points.device
+        self.space = self.space.to(device)
+        self.spatial, self.temporal = self.spatial.to(device), self.temporal.to(device)
+        return self
 
     def forward(self, y: Signal, clock: Tensor | None = None) -> Signal:
         """The whole window.
@@ -189,24 +207,37 @@ class SeriesNetwork(nn.Module):
                 "Cut windows with sliding_windows and add the channel with unsqueeze(-1).",
             )
         check_same_kind(y, self.points, "the window", "the network")
-        if not torch.compiler.is_compiling():
-            self._check_values(y)
         if (clock is None) != (self.clock == 0) or (
-            clock is not None and clock.shape[-2:] != (self.steps, self.clock)
+            clock is not None and not self._fits(clock, y.shape[:-3])
         ):
             raise mistake(
-                f"a clock of shape {None if clock is None else tuple(clock.shape)}",
+                f"a clock of shape {None if clock is None else tuple(clock.shape)} for a window of "
+                f"shape {tuple(y.shape)}",
                 f"(*batch, {self.steps}, {self.clock})" if self.clock else "none",
-                "Build the network with clock= the number of features of a step.",
+                "Build the network with clock= the number of features of a step, and give each "
+                "window its own, or all one.",
             )
+        if clock is not None:
+            check_same_kind(clock, self.points, "the clock", "the network")
+        if not torch.compiler.is_compiling():
+            self._check_values(y, clock)
 
-    def _check_values(self, y: Signal) -> None:
-        infinite = int(y.isinf().sum())
-        if infinite:
+    def _fits(self, clock: Tensor, batch: torch.Size) -> bool:
+        own = clock.shape[:-2]
+        along = zip(reversed(own), reversed(batch), strict=False)
+        return (
+            clock.shape[-2:] == (self.steps, self.clock)
+            and len(own) <= len(batch)
+            and all(n in (1, m) for n, m in along)
+        )
+
+    def _check_values(self, y: Signal, clock: Tensor | None) -> None:
+        check_readings(y, "a window")
+        if clock is not None and not bool(clock.isfinite().all()):
             raise mistake(
-                f"a window with {infinite} infinite readings",
-                "finite ones, and NaN where there is none",
-                "Replace them, e.g. with y[y.isinf()] = torch.nan.",
+                f"a clock with {int((~clock.isfinite()).sum())} values that are NaN or infinite",
+                "finite ones: the time is known where readings are not",
+                "Make it of the times of all steps, e.g. with clock_features.",
             )
         if self.forecast is None or not y.numel():
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .._checks import check_positive_count, mistake
+from .._checks import check_positive_count, check_signal, mistake
 from .._typing import Signal
 
 
@@ -34,6 +34,7 @@ def moved_on(x: Signal, places: int, stride: int = 1) -> Signal:
     """
     check_positive_count(places, "places")
     check_positive_count(stride, "stride")
+    check_signal(x, None)
     nodes = x.shape[-2]
     if nodes % places or not nodes:
         raise mistake(

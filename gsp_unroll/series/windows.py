@@ -72,9 +72,9 @@ def chronological_split(steps: int, shares: Sequence[float]) -> tuple[slice, ...
         (slice(0, 6, None), slice(6, 8, None), slice(8, 10, None))
     """
     check_positive_count(steps, "steps")
-    ends = [round(steps * share) for share in accumulate(shares, initial=0.0)]
+    within = bool(shares) and all(share > 0 for share in shares) and sum(shares) <= 1 + 1e-9
+    ends = [round(steps * share) for share in accumulate(shares if within else (), initial=0.0)]
     parts = tuple(slice(begin, end) for begin, end in pairwise(ends))
-    within = bool(shares) and min(shares) > 0 and sum(shares) <= 1 + 1e-9
     if not within or any(part.start >= part.stop for part in parts):
         raise mistake(
             f"shares {tuple(shares)} of {steps} steps",

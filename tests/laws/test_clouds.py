@@ -90,6 +90,15 @@ def test_text_keeps_single_precision_bit_for_bit_and_large_coordinates(tmp_path)
     assert again.color is not None
 
 
+def test_text_tells_colours_from_normals(tmp_path):
+    xyz, black = torch.rand(2, 3), torch.zeros(2, 3)
+    write_cloud(tmp_path / "black.xyz", PointCloud(xyz, color=black))
+    assert torch.equal(read_cloud(tmp_path / "black.xyz").color, black)
+    up = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+    write_cloud(tmp_path / "up.xyz", PointCloud(xyz, normal=up))
+    assert torch.equal(read_cloud(tmp_path / "up.xyz").normal, up)
+
+
 def test_text_reads_commas_and_comments(tmp_path):
     (tmp_path / "a.txt").write_text("// exported\n1, 2, 3\n# more\n4 5 nan\n")
     expected = torch.tensor([[1, 2, 3], [4, 5, torch.nan]])
@@ -218,6 +227,7 @@ def test_plane_distance_forgets_what_is_along_the_plane():
     x = torch.randn(30, 3)
     torch.testing.assert_close(plane_distance(x, points, up), x[:, 2].abs())
     torch.testing.assert_close(plane_distance(x, points, -up), x[:, 2].abs())
+    torch.testing.assert_close(plane_distance(x, points, 7 * up), x[:, 2].abs())
 
 
 def soup(n):
@@ -264,6 +274,7 @@ def test_surface_distance_moves_with_the_whole():
         (lambda x, f: chamfer_distance(x * torch.nan, x), "NaN or infinite"),
         (lambda x, f: chamfer_distance(x, x.double()), "of dtype"),
         (lambda x, f: plane_distance(x, x, x[:2]), "2 normals for 4 points"),
+        (lambda x, f: plane_distance(x, x, 0 * x), "4 normals that are 0, NaN or infinite"),
         (lambda x, f: surface_distance(x, x, f.float()), "whole numbers"),
         (lambda x, f: surface_distance(x, x, f + 2), "whole numbers of vertices"),
         (lambda x, f: surface_distance(x, x, f[:0]), "one triangle or more"),

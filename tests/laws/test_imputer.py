@@ -44,6 +44,13 @@ def test_readings_stay_and_gaps_take_what_restore_says():
     np.testing.assert_allclose(filled[gap], restore(other.T, PLACE, fixed).x.T[gap], atol=1e-6)
 
 
+def test_without_gaps_the_samples_are_copied():
+    whole = np.random.default_rng(0).random((6, 4))
+    x = GraphImputer().fit(whole).transform(whole)
+    np.testing.assert_array_equal(x, whole)
+    assert not np.shares_memory(x, whole)
+
+
 def test_it_is_better_than_the_mean_of_a_column():
     truth = np.nan_to_num(samples(60))
     gap = np.random.default_rng(3).random(truth.shape) < 0.3

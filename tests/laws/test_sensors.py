@@ -286,10 +286,14 @@ def test_mistakes():
         GraphField(DotProductLearner(2, heads=2))
     with pytest.raises(ValueError, match="strength"):
         GraphField(MahalanobisLearner(2), strength=0.0)
+    with pytest.raises(ValueError, match="num_regressors=-1"):
+        GraphField(MahalanobisLearner(2), num_regressors=-1)
     field, (place, topology, F) = a_field()
     y = gaps()
     with pytest.raises(ValueError, match=r"Got 0 regressors.* Expected 2"):
         field(y, place, topology)
+    with pytest.raises(ValueError, match=r"Got an observation with 14 infinite readings"):
+        field(torch.full((14, 1), math.inf, dtype=F64), place, topology, F)
     with pytest.raises(ValueError, match=r"Got features that are NaN"):
         field(y, place.clone().fill_(torch.nan), topology, F)
     with pytest.raises(ValueError, match=r"Got sigma=-1"):

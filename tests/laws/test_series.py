@@ -1,5 +1,7 @@
 """Series: windows against slices, means against loops, gaps against those that were made."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from gsp_unroll.series import (
     chronological_split,
     clock_features,
     collinear_runs,
+    moved_on,
     scattered_gaps,
     sliding_windows,
 )
@@ -185,6 +188,8 @@ def dates(*texts):
         (lambda: chronological_split(10, [0.9, 0.2]), "together at most 1"),
         (lambda: chronological_split(3, [0.9, 0.1]), "at least a step long"),
         (lambda: chronological_split(3, []), "at least one"),
+        (lambda: chronological_split(9, [0.5, math.nan]), "each above 0"),
+        (lambda: moved_on(torch.zeros(4), 2), "Add a channel axis"),
         (lambda: Standardization(torch.zeros(2), torch.zeros(2)), "deviations above 0"),
         (lambda: clock_features(np.array(["2012-03-01"])), "dtype='datetime64"),
         (lambda: clock_features(dates("2012-03-01", "NaT")), "none of them missing"),
@@ -193,6 +198,7 @@ def dates(*texts):
         (lambda: DailyMean(torch.full((2, 2), torch.nan)), "a value in every slot"),
         (lambda: DailyMean.learned_from(torch.full((2, 2), torch.nan), 2), "only NaN does"),
         (lambda: DailyMean.learned_from(torch.ones(2, 2), 0), "slots=0"),
+        (lambda: DailyMean.learned_from(torch.ones(2, 2) / 0, 2), "4 infinite readings"),
         (lambda: DailyMean.learned_from(torch.ones(2, 2), 2, weight=torch.ones(3)), "one weight"),
         (lambda: collinear_runs(torch.ones(4, 2), 0), "shortest=0"),
         (lambda: collinear_runs(torch.ones(4, 2), tolerance=0.0), "tolerance=0.0"),

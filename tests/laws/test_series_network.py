@@ -93,6 +93,19 @@ def test_a_forecast_is_the_sum_in_its_docstring():
             assert_close(x[h, s, 0], expected + D[h] @ low[:, s, 0])
 
 
+def test_windows_with_graphs_of_their_own_are_forecast_each_by_itself():
+    forecast = LinearForecast(3, 2, 4, rank=2).double()
+    for parameter in forecast.parameters():
+        torch.nn.init.normal_(parameter)
+    for windows in (3, 5):
+        y = torch.randn(windows, 3, 4, 1, dtype=F64)
+        topology = path_graph(4)
+        w = topology.mask_edges(torch.rand(windows, topology.num_edges, dtype=F64))
+        together = forecast(y, Graph(topology, w))
+        for one, own, x in zip(y, w, together, strict=True):
+            assert_close(forecast(one, Graph(topology, own)), x)
+
+
 # ---- the network ----------------------------------------------------------------------------
 
 
@@ -146,15 +159,27 @@ def test_what_stands_still_is_forecast_to_stand_still():
     assert_close(x, torch.full_like(x, 2.0), rtol=0, atol=1e-6)
 
 
-def test_a_forecast_does_not_see_the_future_and_a_gap_hides_its_value():
+def test_an_early_reading_moves_the_forecast_of_its_place():
     net = network(forecast=LinearForecast(3, 2, PLACES).double())
     y = series(STEPS, PLACES, 1)
     y[-2:] = torch.nan
     before = net(y)
-    later = y.clone()
-    later[0, 0] = 9.0
-    assert not torch.equal(net(later), before)
+    other = y.clone()
+    other[0, 0] = 9.0
     assert before.isfinite().all()
+    assert (net(other) - before)[-2:, 0].abs().min() > 1e-6
+
+
+def test_what_moves_the_parameters_moves_the_structures():
+    net = network(forecast=LinearForecast(3, 2, PLACES)).to("meta")
+    edges = (net.space, net.spatial, net.temporal)
+    assert {topology.edge_index.device.type for topology in edges} == {"meta"}
+
+
+def test_a_clock_of_all_windows_is_that_of_each():
+    net = network(clock=2)
+    y, clock = series(4, STEPS, PLACES, 1), torch.randn(STEPS, 2, dtype=F64)
+    assert_close(net(y, clock), net(y, clock.expand(4, STEPS, 2)))
 
 
 def test_windows_of_nothing_but_gaps_are_what_is_usual_and_float32_works():
@@ -172,6 +197,22 @@ def test_windows_of_nothing_but_gaps_are_what_is_usual_and_float32_works():
         (lambda: network()(torch.zeros(STEPS, PLACES).double()), "Cut windows with"),
         (lambda: network()(torch.zeros(STEPS, PLACES, 1)), "dtype of the network"),
         (lambda: network(clock=2)(torch.zeros(STEPS, PLACES, 1).double()), "number of features"),
+        (lambda: network(clock=-1), "clock=-1"),
+        (
+            lambda: network(clock=1)(series(2, STEPS, PLACES, 1), series(3, STEPS, 1)),
+            "each window its own, or all one",
+        ),
+        (
+            lambda: network(clock=1)(
+                series(STEPS, PLACES, 1), torch.full((STEPS, 1), torch.nan, dtype=F64)
+            ),
+            "a clock with 6 values that are NaN",
+        ),
+        (
+            lambda: network(clock=1)(series(STEPS, PLACES, 1), torch.zeros(STEPS, 1)),
+            "the clock of dtype torch.float32",
+        ),
+        (lambda: network()(series(STEPS, PLACES, 1) / 0), "a window with .* infinite readings"),
         (lambda: LinearForecast(0, 1, 1), "past=0"),
         (lambda: LinearForecast(2, 1, 3)(torch.zeros(2, 4, 1), None), "before the first one"),
         (lambda: correlation_points(torch.zeros(4, 2), 3), "at most as many as nodes"),

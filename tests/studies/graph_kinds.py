@@ -3,13 +3,14 @@ r"""Which weights, and which prior? Two open questions of Do et al. 2024, on fou
 Symmetric Mahalanobis weights against row-normalised ones in both directions against dot products
 under a softmax, and GLR against GTV. The network is the same everywhere, two stages of two graphs
 and 20 products each; what looks at the signal is the usual for its kind: convolutions on pixels,
-EdgeConv on points, an MLP on sensors, causal convolutions on series. Half or more of the values are
-hidden, and every arm sees the same samples:
+EdgeConv on points, an MLP on sensors, causal convolutions on series. Part of the values is hidden,
+and every arm sees the same samples:
 
 - image: 32 x 32 pixels, 70 % hidden; learned from `train_photos`, tested on `set14`;
 - cloud: colours of 800 neighbouring points, half hidden; learned from RGB-D frames of a table and
   from a carton, tested on a desk and on a painted cow;
-- sensors: temperature of 46 stations in Brittany, 40 % hidden; 18 days to learn from, 6 to test;
+- sensors: temperature of 46 stations in Brittany about the mean of its hour, 40 % hidden; 18 days
+  to learn from, 6 to test;
 - traffic: 12 steps of 207 detectors in Los Angeles, half hidden; four days to learn from, one to
   test.
 

@@ -54,7 +54,7 @@ def wavy(points: int) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
 
 
 def cloud_convex(points: int) -> tuple[float, float]:
-    """ChordGLR on the ten nearest, once."""
+    """ChordGLR on the twelve nearest, once."""
     truth, off = wavy(points)
     y = truth + 2 / math.sqrt(points) * torch.randn_like(truth)
     topology = knn_graph(y, 12)

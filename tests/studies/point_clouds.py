@@ -6,8 +6,8 @@ trained on the other (and on `spot_colored`, which is never tested). Large scans
 coordinate. The error is the mean distance to the surface: of triangles where a file has them, else
 the distance to planes of the whole clean cloud.
 
-Every baseline has its best setting for each strength of noise; the network is one for all of them.
-Its stages are trained one after the other, each on what the one before it has left.
+Every baseline has its best setting for each strength of noise, found on clouds as dense as the one
+that is tested: scans on scans, models on models. The network is one for all of them. Its stages are trained one after the other, each on what the one before it has left.
 
     python tests/studies/point_clouds.py --data DIR --out runs/clouds
 
@@ -97,7 +97,7 @@ def moving_least_squares(y: Tensor, degree: int, h: float, times: int) -> Tensor
     tree, z = cKDTree(y.numpy()), y.clone()
     for _ in range(times):
         for rows in torch.arange(len(y)).split(2000):
-            distance, near = tree.query(z[rows].numpy(), 150)
+            distance, near = tree.query(z[rows].numpy(), 300)
             w = torch.from_numpy(np.exp(-0.5 * (distance / h) ** 2))[..., None]
             w = w / w.sum(1, keepdim=True)
             P = y[torch.from_numpy(near)] - z[rows, None]
@@ -138,7 +138,7 @@ def baselines() -> dict[str, list[Method]]:
     """Each method with all settings to choose from; a bandwidth is in units of the noise."""
     found: dict[str, list[Method]] = {"jet or plane": [], "MLS": [], "bilateral GLR": []}
     for times in (1, 2):
-        for degree, sizes in (1, (12, 18, 25, 35, 50, 70)), (2, (25, 35, 50, 70, 100, 140)):
+        for degree, sizes in (1, (12, 18, 25, 35, 50, 70)), (2, (25, 35, 50, 70, 100, 140, 200)):
             for k in sizes:
                 found["jet or plane"].append(lambda y, _, a=(degree, k, times): jet(y, *a))
         for degree, widths in (1, (1.4, 2.0, 2.8)), (2, (2.0, 2.8, 4.0)):
@@ -271,7 +271,7 @@ def train_stage(
 
 
 def tuned(methods: list[Method], shapes: list[Shape], level: float, points: int) -> Method:
-    """The setting with the lowest error on the shapes of the other half, as plane distance."""
+    """The setting with the lowest error on these shapes, as plane distance."""
     clouds = [(shape, shape.noisy(level, points, seed=77)) for shape in shapes]
 
     def error(method: Method) -> float:
@@ -294,14 +294,17 @@ def main(options: argparse.Namespace) -> None:
         others = [shapes[name] for name in (*HALVES[1 - half], ALWAYS)]
         network = train(others, options.out / f"half{half}.state", options)
         for level in LEVELS:
-            chosen = {
-                name: tuned(methods, others, level, options.tune_points)
-                for name, methods in baselines().items()
-            }
+            settings: dict[bool, dict[str, Method]] = {}
+            for scan in (True, False):
+                alike = [s for s in others if (len(s.x) > options.points) == scan]
+                settings[scan] = {
+                    name: tuned(methods, alike, level, options.points)
+                    for name, methods in baselines().items()
+                }
             for name in names:
-                errors: dict[str, list[float]] = {}
+                shape, errors = shapes[name], dict[str, list[float]]()
+                chosen = settings[len(shape.x) > options.points]
                 for seed in range(options.seeds):
-                    shape = shapes[name]
                     y = shape.noisy(level, options.points, seed)
                     results = {"noisy": y} | {m: f(y, level) for m, f in chosen.items()}
                     with torch.no_grad():
@@ -335,7 +338,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--all", action="store_true", help="train on all shapes and write weights, no tables"
     )
     parser.add_argument("--points", type=int, default=10_000, help="kept of large scans")
-    parser.add_argument("--tune-points", type=int, default=3400, help="of each cloud to tune on")
     parser.add_argument("--clouds", type=int, default=20, help="of each shape, to train a stage on")
     parser.add_argument("--steps", type=int, default=200, help="of training, for each stage")
     parser.add_argument("--batch", type=int, default=2, help="patches a step")
