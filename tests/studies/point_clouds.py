@@ -7,7 +7,8 @@ coordinate. The error is the mean distance to the surface: of triangles where a 
 the distance to planes of the whole clean cloud.
 
 Every baseline has its best setting for each strength of noise, found on clouds as dense as the one
-that is tested: scans on scans, models on models. The network is one for all of them. Its stages are trained one after the other, each on what the one before it has left.
+that is tested: scans on scans, models on models. The network is one for all of them. Its stages are
+trained one after the other, each on what the one before it has left.
 
     python tests/studies/point_clouds.py --data DIR --out runs/clouds
 
