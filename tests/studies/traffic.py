@@ -3,11 +3,11 @@ r"""Series with gaps and series to come: traffic in Los Angeles, weather in Brit
 Forecast: 12 steps (an hour) ahead on METR-LA, from the 12 before; four days to learn from, the
 fifth to test. Imputation: 25, 50 or 75 % of the readings missing, scattered or in blocks of 12 to
 48 steps, on the last part of each series. Runs that are exactly straight were filled by the
-publishers and count in no score. What is to be chosen (weights, numbers of neighbours, how long to
-train) is chosen on a part of the training days; every network sees the same windows, loss, number
-of steps and step size, and the same deviations from what is usual at that time of other days.
+publishers and count in no score. What is to be chosen (weights, numbers of neighbours, how long and
+with which step size to train) is chosen on a part of the training days; every network sees the same
+windows and loss, and the same deviations from what is usual at that time of other days.
 
-    python tests/studies/traffic.py forecast --data FOLDER
+    python tests/studies/traffic.py forecast --data FOLDER --rates 1e-3 3e-3 1e-2
     python tests/studies/traffic.py impute --data FOLDER --series metr_la_5days
 """
 
@@ -17,6 +17,7 @@ import argparse
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +247,29 @@ def train(
             look(step)
 
 
+def length_and_rate(
+    name: str,
+    make: Callable[[], Model],
+    study: Study,
+    options: argparse.Namespace,
+    batches: Callable[[], Iterable[Batch]],
+    score: Callable[[Model], float],
+) -> tuple[int, float]:
+    """Steps of training, by quarters, and step size that score lowest on the part to choose by."""
+    seen: dict[tuple[int, float], float] = {}
+    for rate in options.rates:
+        torch.manual_seed(0)
+        model = make()
+
+        def look(step: int, rate: float = rate, model: Model = model) -> None:
+            seen[step, rate] = score(model)
+            print(f"  {name}, {step} steps of {rate:g}: {seen[step, rate]:.3f}", flush=True)
+
+        look(0)
+        train(model, study, options.steps, batches(), rate, look)
+    return min(seen, key=seen.__getitem__)
+
+
 # ---- forecast ---------------------------------------------------------------------------------
 
 
@@ -336,32 +360,31 @@ def forecast(options: argparse.Namespace) -> None:
         # where training begins: the best of a few on the part to choose by
         return Ours(s, PAST + AHEAD, (3.0, 0.01, 0.05, 0.3), first)
 
-    makers: dict[str, tuple[Callable[[Study], Model], float]] = {
-        "GRU": (lambda s: PerNodeGRU(), 3e-3),
-        "GCN": (lambda s: GCN(s.space), 3e-3),
-        "ours": (ahead, options.rate),
+    def trial(model: Model) -> float:
+        return sum(errors(forecasts(model, some), some[3], some[4], choosing.scale))
+
+    makers: dict[str, Callable[[Study], Model]] = {
+        "GRU": lambda s: PerNodeGRU(),
+        "GCN": lambda s: GCN(s.space),
+        "ours": ahead,
     }
     for name in options.methods or makers:
-        make, rate = makers[name]
-        torch.manual_seed(0)
-        model, seen = make(choosing), {}
-
-        def look(
-            step: int, name: str = name, model: Model = model, seen: dict[int, float] = seen
-        ) -> None:
-            x = forecasts(model, some)
-            m, r = errors(x, some[3], some[4], choosing.scale)
-            seen[step] = m + r
-            print(f"  {name} {step}: MAE {m:.3f} RMSE {r:.3f}", flush=True)
-
-        train(model, choosing, options.steps, shuffled(known, options.batch, 0), rate, look)
-        steps, runs = min(seen, key=seen.__getitem__), []
+        make = makers[name]
+        steps, rate = length_and_rate(
+            name,
+            partial(make, choosing),
+            choosing,
+            options,
+            lambda: shuffled(known, options.batch, 0),
+            trial,
+        )
+        runs = []
         for seed in range(options.seeds):
             torch.manual_seed(seed)
             model = make(study)
             train(model, study, steps, shuffled(everything, options.batch, seed), rate)
             runs.append(forecasts(model, test))
-        row(f"{name}, {steps} steps", sum(p.numel() for p in model.parameters()), runs)
+        row(f"{name}, {steps} steps of {rate:g}", sum(p.numel() for p in model.parameters()), runs)
     names = ["method", "parameters", *(f"step {h}" for h in HORIZONS)]
     print(markdown_table(names, rows, [False] + [True] * 4))
 
@@ -470,22 +493,21 @@ def impute(options: argparse.Namespace) -> None:
         begins = itertools.product((2.0, 3.0, 4.5), (1e-3,), (0.01, 0.02, 0.04), (0.05, 0.15, 0.5))
         tried = {begin: untrained(begin) for begin in begins}
         begin = min(tried, key=tried.__getitem__)
-        torch.manual_seed(0)
-        model, seen = Ours(choosing, WINDOW, begin, None), {0: tried[begin]}
-
-        def look(step: int) -> None:
-            seen[step] = trial(network_method(model))
-            print(f"  ours from {begin}: MAE + RMSE after steps {seen}", flush=True)
-
-        batches = gap_batches(choosing, options.batch, 0)
-        train(model, choosing, options.steps, batches, options.rate, look)
-        steps, fills = min(seen, key=seen.__getitem__), []
+        steps, rate = length_and_rate(
+            f"ours from {begin}",
+            lambda: Ours(choosing, WINDOW, begin, None),
+            choosing,
+            options,
+            lambda: gap_batches(choosing, options.batch, 0),
+            lambda model: trial(network_method(model)),
+        )
+        fills = []
         for seed in range(options.seeds):
             torch.manual_seed(seed)
             model = Ours(study, WINDOW, begin, None)
-            train(model, study, steps, gap_batches(study, options.batch, seed), options.rate)
+            train(model, study, steps, gap_batches(study, options.batch, seed), rate)
             fills.append(dict.fromkeys(("points", "blocks"), network_method(model)))
-        row(f"ours, {steps} steps", fills)
+        row(f"ours, {steps} steps of {rate:g}", fills)
     names = [options.series, *(f"{k} {s:.0%}" for k, s in kinds)]
     print(markdown_table(names, rows, [False] + [True] * 6))
 
@@ -542,7 +564,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", help="some of them; all by default")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=1e-2)
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-2], help="to choose from")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--stride", type=int, default=1, help="steps between windows of the test")
     options = parser.parse_args()
