@@ -18,8 +18,9 @@ The graph decides what belongs together. It is drawn on the noisy points: w_ij f
 distance in position and in the direction of the surface, first in a metric chosen by hand and then
 in one that has been learned together with the steps of the solver.
 
-What to expect: on this scan lengths do better than squares, and the trained layer does best of
-those two. On smoother ones a plane through the neighbours, which needs no graph, comes nearer.
+What to expect: on this scan lengths do better than squares, and the trained layer does best. On
+smoother ones planes and jets through the neighbours come nearer than GLR on positions; what beats
+them there is `CloudDenoiser` (tables in docs/howto/point-clouds.md).
 
 Run `python examples/point_cloud_denoise.py`: no argument is needed. The scan is the front half of a
 motorcycle, measured with structured light; everything is tuned and trained on the rear half.
