@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._checks import mistake
+from .._checks import check_positive, mistake
 from .distances import FAR, search_tree, unmeasurable
 
 #: Points fitted at a time: few, so that what belongs to them stays near the processor.
@@ -22,6 +22,11 @@ class SurfaceFits:
     A plane goes through the mean of the $k$ nearest points and leaves out the direction in which
     they vary least. A quadric is the height over that plane, $a+b^\top u+\tfrac12u^\top Cu$, fitted
     by least squares. The sizes of planes come first, then those of quadrics.
+
+    With a tolerance $\tau$ the neighbours of a quadric count $e^{-r^2/2\tau^2}$, where $r$ is their
+    height over a first quadric: not those of the other side of a thin part, or beyond an edge. In
+    that first one they count by their height over the next smaller quadric, with $1.5\tau$; in the
+    first of the smallest all count alike.
 
     Where `data` were given, their heights over the planes of the points are fitted: planes keep the
     direction, quadrics the places $u$.
@@ -64,6 +69,7 @@ def fit_surfaces(
     planes: tuple[int, ...] = (16,),
     quadrics: tuple[int, ...] = (),
     data: Tensor | None = None,
+    tolerance: float | None = None,
 ) -> SurfaceFits:
     r"""Fits planes and quadrics to the nearest points of each, itself among them.
 
@@ -73,6 +79,7 @@ def fit_surfaces(
         quadrics: how many points each quadric has, 8 or more.
         data: other places of the same points, to fit surfaces to in frames that the points give:
             what was measured, where the points are a first guess. By default the points.
+        tolerance: $\tau$ above 0, in units of the points, or None: all neighbours count alike.
 
     Shapes:
         - **points:** `(nodes, 3)`, as many as the largest fit has, or more
@@ -80,7 +87,12 @@ def fit_surfaces(
 
     Raises:
         ValueError: points of another shape, fewer than a fit needs, or not finite; data of another
-            shape or dtype, or not finite; a size below the least; no plane.
+            shape or dtype, or not finite; a size below the least; no plane; a tolerance of 0 or
+            less; with one, quadrics that do not grow.
+
+    Source:
+        Hoppe et al. 1992 for planes, Cazals and Pouget 2005 for quadrics; the weights are those of
+        Welsch, as in robust moving least squares (Oztireli et al. 2009).
 
     Example:
         >>> import torch
@@ -90,6 +102,8 @@ def fit_surfaces(
         tensor([0., 0., 1.])
     """
     _check(points, planes, quadrics)
+    if tolerance is not None:
+        _check_tolerance(tolerance, quadrics)
     data = points if data is None else data
     _check_data(data, points)
     host, seen = (v.detach().to("cpu", torch.float64).contiguous() for v in (points, data))
@@ -103,7 +117,7 @@ def fit_surfaces(
         # about the point itself, so that nothing is lost to large coordinates
         P = host[near] - host[rows].unsqueeze(1)
         D = seen[near] - host[rows].view(-1, 1, 1, 3)
-        parts.append([value.to(points) for value in _fit(P, D, planes, quadrics)])
+        parts.append([value.to(points) for value in _fit(P, D, planes, quadrics, tolerance)])
     back = order.argsort()
     fits = SurfaceFits(*(torch.cat(part)[back] for part in zip(*parts, strict=True)))
     front = data.shape[:-2]
@@ -115,12 +129,19 @@ def fit_surfaces(
     )
 
 
-def _fit(P: Tensor, D: Tensor, planes: tuple[int, ...], quadrics: tuple[int, ...]) -> list[Tensor]:
+def _fit(
+    P: Tensor,
+    D: Tensor,
+    planes: tuple[int, ...],
+    quadrics: tuple[int, ...],
+    tolerance: float | None,
+) -> list[Tensor]:
     """The fields of `SurfaceFits` for neighbours about the point, nearest first, and the data of
     these neighbours; the axis of the data stands behind that of the fits."""
     found: dict[str, list[Tensor]] = {field.name: [] for field in fields(SurfaceFits)}
+    all_alike = torch.ones_like(P[..., 0])
     for k in planes:
-        _, variance, axes = _plane(P[:, :k])
+        _, variance, axes = _plane(P[:, :k], all_alike[:, :k])
         normal = axes[..., 0]
         above = _along(D[:, :k], normal)
         height = above.mean(1)
@@ -129,27 +150,81 @@ def _fit(P: Tensor, D: Tensor, planes: tuple[int, ...], quadrics: tuple[int, ...
         found["residual"].append((above - height.unsqueeze(1)).square().mean(1).sqrt())
         found["spread"].append(variance[:, :2] / variance[:, 2:].clamp_min(1e-300))
         found["radius"].append(P[:, k - 1].norm(dim=-1))
+    quadric: _Quadric | None = None
     for k in quadrics:
-        mean, variance, axes = _plane(P[:, :k])
-        normal, unit = axes[..., 0], variance[:, 2].sqrt().clamp_min(1e-150)
-        axes = axes / unit.view(-1, 1, 1)
-        own = -mean.unsqueeze(1) @ axes
-        local = P[:, :k] @ axes + own
-        above = _along(D[:, :k], axes[..., 0]) + own[..., :1]
-        A, heights = _monomials(local), torch.cat([local[..., :1], above], -1)
-        # nearly nothing of a ridge, for neighbours on a line or a conic
-        ridge = 1e-7 * torch.eye(6, dtype=P.dtype)
-        c = torch.linalg.solve(A.mT @ A / k + ridge, A.mT @ heights / k)
-        shape, c = c[..., 0], c[..., 1:]
-        height = unit.unsqueeze(-1) * ((_monomials(own) @ c).squeeze(1) - own[..., 0])
-        C = torch.stack([shape[:, 3], shape[:, 4], shape[:, 4], shape[:, 5]], -1).view(-1, 2, 2)
-        found["move"].append(height.unsqueeze(-1) * normal.unsqueeze(1))
-        found["normal"].append(normal)
-        left = (above - A @ c).square().mean(1).sqrt()
-        found["residual"].append(unit.unsqueeze(-1) * left)
-        found["curvature"].append(torch.linalg.eigvalsh(C) / unit.unsqueeze(-1))
+        near, data, w = P[:, :k], D[:, :k], all_alike[:, :k]
+        if tolerance is not None:
+            if quadric is not None:
+                # a smaller quadric goes on less well than it fits
+                w = _likelihood(quadric.above(near), 1.5 * tolerance)
+            w = _likelihood(_Quadric.through(near, data, w).above(near), tolerance)
+        quadric = _Quadric.through(near, data, w)
+        found["move"].append(quadric.height.unsqueeze(-1) * quadric.normal.unsqueeze(1))
+        found["normal"].append(quadric.normal)
+        found["residual"].append(quadric.residual)
+        found["curvature"].append(quadric.curvature)
     empty = P.new_empty(len(P), 0, 2)
     return [torch.stack(v, 1) if v else empty for v in found.values()]
+
+
+def _likelihood(height: Tensor, tolerance: float) -> Tensor:
+    """1 on the surface, less beside it; never 0, or far from a poor surface nothing would count."""
+    return (-(height / tolerance).square() / 2).exp().clamp_min(1e-6)
+
+
+@dataclass(frozen=True, eq=False)
+class _Quadric:
+    """Quadrics over weighted planes: one through neighbours, one through each of their data.
+
+    Args:
+        normal: of the plane.
+        height: of each quadric of the data over the point.
+        residual: root mean square of what it leaves.
+        curvature: of the quadric of the neighbours.
+        frame: axes of the plane over its size `unit`, the normal first; in these coordinates the
+            point is `own`.
+        shape: coefficients of the quadric of the neighbours.
+    """
+
+    normal: Tensor
+    height: Tensor
+    residual: Tensor
+    curvature: Tensor
+    frame: Tensor
+    own: Tensor
+    unit: Tensor
+    shape: Tensor
+
+    @classmethod
+    def through(cls, near: Tensor, data: Tensor, w: Tensor) -> _Quadric:
+        mean, variance, axes = _plane(near, w)
+        unit = variance[:, 2].sqrt().clamp_min(1e-150).unsqueeze(-1)
+        frame = axes / unit.unsqueeze(-1)
+        own = -mean.unsqueeze(1) @ frame
+        local = near @ frame + own
+        above = _along(data, frame[..., 0]) + own[..., :1]
+        A, heights = _monomials(local), torch.cat([local[..., :1], above], -1)
+        wA = (w / w.sum(1, keepdim=True)).unsqueeze(-1) * A
+        # nearly nothing of a ridge, for neighbours on a line or a conic
+        ridge = 1e-7 * torch.eye(6, dtype=near.dtype)
+        c = torch.linalg.solve(A.mT @ wA + ridge, wA.mT @ heights)
+        shape, c = c[..., :1], c[..., 1:]
+        C = torch.stack([shape[:, 3], shape[:, 4], shape[:, 4], shape[:, 5]], -1).view(-1, 2, 2)
+        return cls(
+            normal=axes[..., 0],
+            height=unit * ((_monomials(own) @ c).squeeze(1) - own[..., 0]),
+            residual=unit * (wA[..., :1] * (above - A @ c).square()).sum(1).sqrt(),
+            curvature=torch.linalg.eigvalsh(C) / unit,
+            frame=frame,
+            own=own,
+            unit=unit,
+            shape=shape,
+        )
+
+    def above(self, near: Tensor) -> Tensor:
+        """How far points lie above the quadric of the neighbours, along the normal."""
+        local = near @ self.frame + self.own
+        return self.unit * (local[..., :1] - _monomials(local) @ self.shape).squeeze(-1)
 
 
 def _along(D: Tensor, direction: Tensor) -> Tensor:
@@ -157,11 +232,12 @@ def _along(D: Tensor, direction: Tensor) -> Tensor:
     return (D.flatten(1, 2) @ direction.unsqueeze(-1)).view(D.shape[:-1])
 
 
-def _plane(P: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, variances ascending, and the axes they belong to."""
-    mean = P.mean(1)
-    spread = P.mT @ P / P.shape[1] - mean.unsqueeze(-1) * mean.unsqueeze(-2)
-    variance, axes = torch.linalg.eigh(spread)
+def _plane(P: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted mean, variances ascending, and the axes they belong to."""
+    w = (w / w.sum(1, keepdim=True)).unsqueeze(-1)
+    mean = (w * P).sum(1)
+    off = P - mean.unsqueeze(1)
+    variance, axes = torch.linalg.eigh(off.mT @ (w * off))
     return mean, variance.clamp_min(0), axes
 
 
@@ -186,6 +262,16 @@ def _check(points: Tensor, planes: tuple[int, ...], quadrics: tuple[int, ...]) -
             f"{int(unmeasurable(points).sum())} values of them NaN or infinite, or beyond {FAR:g}",
             f"(nodes, 3) of finite floating-point values, {most} points or more",
             "Drop unknown points with PointCloud.known(), and fit to fewer where there are few.",
+        )
+
+
+def _check_tolerance(tolerance: float, quadrics: tuple[int, ...]) -> None:
+    check_positive(tolerance, "tolerance")
+    if list(quadrics) != sorted(quadrics):
+        raise mistake(
+            f"quadrics={quadrics} with a tolerance",
+            "sizes in ascending order",
+            "Sort them: what a quadric makes of its neighbours begins with the next smaller one.",
         )
 
 

@@ -70,6 +70,45 @@ def test_fits_of_one_point_are_an_independent_least_squares():
     torch.testing.assert_close(alone.move, fits.move[0])
 
 
+def test_with_a_tolerance_neighbours_count_by_their_height_over_a_first_quadric():
+    x = torch.randn(60, 3).double() * torch.tensor([1.0, 1.0, 0.3]).double()
+    fits = fit_surfaces(x, (9,), (20, 40), tolerance=0.2)
+    near = x[(x - x[7]).norm(dim=-1).argsort()] - x[7]
+
+    def quadric(k, w):
+        """Heights over it of all points, by weighted least squares."""
+        mean = (w[:, None] * near[:k]).sum(0) / w.sum()
+        axes = torch.linalg.svd(w.sqrt()[:, None] * (near[:k] - mean)).Vh
+        u, v, h = (axes @ (near - mean).T).unbind(0)
+        A = torch.stack([torch.ones_like(u), u, v, u * u, u * v, v * v], -1)
+        root = w.sqrt()[:, None]
+        c = torch.linalg.lstsq(root * A[:k], root * h[:k, None]).solution
+        return h - (A @ c)[:, 0], axes[2]
+
+    def falling(height, k, tolerance):
+        return (-((height[:k] / tolerance) ** 2) / 2).exp()
+
+    w = torch.ones(20).double()
+    for number, k in enumerate((20, 40), start=1):
+        height, _ = quadric(k, w)
+        height, normal = quadric(k, falling(height, k, 0.2))
+        # the point is the nearest of its own neighbours, at height[0] over the surface
+        torch.testing.assert_close(fits.move[7, number], -height[0] * normal, rtol=1e-3, atol=1e-5)
+        w = falling(height, 40, 0.3)
+
+
+def test_with_a_tolerance_the_other_side_of_a_thin_part_does_not_count():
+    u = torch.rand(400, 2).double()
+    gap = 0.12
+    side = gap * (torch.arange(400) % 2).double()
+    x = torch.cat([u, side.unsqueeze(-1)], -1)
+    middle = (u - 0.5).abs().amax(-1) < 0.3
+    all_alike = fit_surfaces(x, (12,), (12, 48)).move[middle, 2].norm(dim=-1)
+    one_side = fit_surfaces(x, (12,), (12, 48), tolerance=gap / 4).move[middle, 2].norm(dim=-1)
+    assert all_alike.median() > gap / 4
+    assert one_side.median() < gap / 100
+
+
 def test_fits_turn_with_the_cloud_and_know_no_order():
     x = sphere(300, 0.05)
     R, order = turn(), torch.randperm(300)
@@ -251,6 +290,8 @@ def test_a_file_that_is_no_denoiser_is_refused(tmp_path):
         (lambda x: fit_surfaces(x, (8,), (7,)), "Give larger sizes"),
         (lambda x: fit_surfaces(x, (8,), data=x[:9]), "Give one place for each"),
         (lambda x: fit_surfaces(x, (8,), data=torch.nan * x), "NaN or infinite"),
+        (lambda x: fit_surfaces(x, (8,), (9,), tolerance=0.0), "tolerance=0.0"),
+        (lambda x: fit_surfaces(x, (8,), (20, 9), tolerance=1.0), "sizes in ascending order"),
         (lambda x: ChordHeight(knn_graph(x, 3), x[:5]), "Give one normal"),
         (lambda x: CloudDenoiser(rounds=0), "rounds"),
         (lambda x: CloudDenoiser(stages=0), "stages"),
