@@ -120,9 +120,11 @@ def main(options: argparse.Namespace) -> None:
     # A small one can be trained right here. Its control is the same convolutions trained alone:
     # what the graph adds is the difference.
     if options.train:
+        torch.manual_seed(options.seed)
         control = DemosaicNetwork().to(options.device)
         train(control, control.without_graph, options, "its CNN alone")
         run("small CNN alone, trained", lambda: control.without_graph(data, (height, width)))
+        torch.manual_seed(options.seed)  # both begin with the same weights
         small = DemosaicNetwork().to(options.device)
         train(small, small, options, "small network")
         run("small network, trained", lambda: small(data, (height, width)))

@@ -12,6 +12,8 @@ from .._checks import mistake
 from .fits import SurfaceFits, fit_surfaces
 
 PLANES, QUADRICS = (12, 24, 48), (24, 48, 96, 192, 384)
+#: How far from a quadric its neighbours still count, in units of the noise.
+TOLERANCE = 1.0
 #: Points that a cloud must have. In smaller ones than the largest fit, that has all of them.
 LEAST = 192
 NUM_FITS = len(PLANES + QUADRICS)
@@ -62,9 +64,10 @@ def describe(x: Tensor, y: Tensor) -> Described:
     r"""What planes and quadrics of several sizes say of a cloud that was denoised so far.
 
     Neighbours and frames are those of the cloud so far, which knows them better than the noisy one;
-    surfaces are fitted to both, since the noisy one has not been smoothed yet. All numbers are free
-    of directions: turning the cloud, or the sign of a normal, changes none. Heights have the sign
-    with which large fits lie above small ones.
+    surfaces are fitted to both, since the noisy one has not been smoothed yet. Quadrics leave out
+    what lies far from them: the other side of a thin part, what is beyond an edge. All numbers are
+    free of directions: turning the cloud, or the sign of a normal, changes none. Heights have the
+    sign with which large fits lie above small ones.
 
     Args:
         x: coordinates so far, in units of the noise. Derivatives flow through the points, not
@@ -78,7 +81,7 @@ def describe(x: Tensor, y: Tensor) -> Described:
         ValueError: as `fit_surfaces`.
     """
     quadrics = tuple(min(k, max(len(x), LEAST)) for k in QUADRICS)
-    fits = fit_surfaces(x, PLANES, quadrics, torch.stack([x, y]))
+    fits = fit_surfaces(x, PLANES, quadrics, torch.stack([x, y]), TOLERANCE)
     normal = fits.normal[:, MIDDLE : MIDDLE + 1]
     gone = ((y - x).unsqueeze(-2) * normal).sum(-1)
     move = fits.move.transpose(0, 1).flatten(1, 2)

@@ -41,14 +41,20 @@ def residual_chain(layers: Iterable[nn.Module], activation: Activation, x: Tenso
     return x
 
 
-def check_input(x: Tensor, in_channels: int, num_nodes: int | None, network: nn.Module) -> None:
+def check_input(
+    x: Tensor,
+    in_channels: int,
+    num_nodes: int | None,
+    network: nn.Module,
+    argument: str = "in_channels",
+) -> None:
     """A signal of the network's number of channels, dtype and device."""
     check_signal(x, num_nodes)
     if x.shape[-1] != in_channels:
         raise mistake(
             f"a signal of shape {tuple(x.shape)}",
             f"{in_channels} channels on axis -1",
-            f"Build the {type(network).__name__} with in_channels={x.shape[-1]}.",
+            f"Build the {type(network).__name__} with {argument}={x.shape[-1]}.",
         )
     parameter = next(network.parameters())
     if x.dtype != parameter.dtype and x.device == parameter.device:

@@ -87,7 +87,10 @@ class UnrolledBlock(Stage):
 
     def base(self, data: DataTerm, topology: Topology, x: Signal) -> Signal:
         """What the solver corrects: `x` with the network's proposal added."""
-        assert self.correction is not None
+        if self.correction is None:
+            raise mistake(
+                "a block without a correction", "one that proposes", "Build it with correction=..."
+            )
         if data.observed is None:
             raise mistake(
                 f"data through {type(data.H).__name__}, which has no mask",

@@ -7,10 +7,11 @@ from abc import ABC, abstractmethod
 import torch
 from torch import nn
 
+from .._checks import check_positive_count, mistake
 from .._typing import Mask, Signal
 from ..features import Reach
 from ..graph import Graph, Topology
-from ..operators import SamplingMask
+from ..operators import BayerMosaic, SamplingMask
 from ..problems import DataTerm, Interpolation
 from ._grids import known_grid
 from .network import UnrolledNetwork
@@ -32,6 +33,9 @@ class ImageNetwork(nn.Module, ABC):
     Shapes:
         - **data.y:** `(*batch, observed pixels, channels)`
         - **output:** `(*batch, pixels, channels)`
+
+    Raises:
+        ValueError: on call, a `BayerMosaic` of another shape than the image's.
 
     Example:
         >>> import torch
@@ -72,6 +76,16 @@ class ImageNetwork(nn.Module, ABC):
         """Pixels of an image, each joined to the others of its window."""
         return known_grid(shape, window=self.window)
 
+    def _check(self, data: DataTerm, shape: tuple[int, int]) -> None:
+        """An operator that knows its image is of an image of this shape."""
+        seen = data.H.image if isinstance(data.H, BayerMosaic) else shape
+        if tuple(seen) != tuple(shape):
+            raise mistake(
+                f"a mosaic of {seen[0]} x {seen[1]} pixels, and shape={tuple(shape)}",
+                "the same height and width",
+                "Give shape as (height, width), like BayerMosaic(height, width).",
+            )
+
     def forward(self, data: DataTerm, shape: tuple[int, int]) -> Signal:
         """The restored image.
 
@@ -79,6 +93,7 @@ class ImageNetwork(nn.Module, ABC):
             data: what is known of it.
             shape: height and width in pixels.
         """
+        self._check(data, shape)
         x: Signal = self.network(data, self.topology(shape), self.x0(data, shape))
         return x
 
@@ -92,8 +107,9 @@ class ImageNetwork(nn.Module, ABC):
             data: what is known of it.
             shape: height and width in pixels.
             whole: pixels of the longer side up to which it goes in one piece.
-            tile: side of a tile in pixels.
+            tile: side of a tile in pixels, at least 1.
         """
+        check_positive_count(tile, "tile")
         if max(shape) > whole:
             return self.restore_tiled(data, shape, tile=tile)
         x: Signal = self(data, shape)
@@ -108,6 +124,7 @@ class ImageNetwork(nn.Module, ABC):
             shape: height and width in pixels.
             tile: side of a tile in pixels, at least 1.
         """
+        self._check(data, shape)
 
         def begin(crop: tuple[int, int], samples: Signal, mask: Mask) -> Signal:
             return self.x0(type(data).unchecked(SamplingMask(mask), samples), crop)

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .._checks import mistake
+from .._checks import check_positive_count, mistake
 from .._typing import Signal
 from ..features import Reach, reach_of
 from ..features._layers import check_input
 from ..features.on_grid import as_image, as_signal, image_shape
 from ..graph import Graph, Topology
 from ..learners import DotProductLearner, GraphLearner, MahalanobisLearner, full_precision
+from ..operators import BayerMosaic
 from ..problems import DataTerm, Interpolation, LeastSquares, start
 from ..unroll import GLRUnroll, GTVUnroll
 from .demosaic import bilinear, green_first
@@ -52,8 +53,9 @@ class MosaicStage(Stage):
     position of the filter array has weights of its own, at a quarter of the cost. An odd row or
     column is repeated once to fill its cell.
 
-    Without a graph the samples are put back into $\bar x$: the control that says what the graph
-    adds. Of the 12 channels that it proposes 4 lie on samples and are without effect there.
+    Without a graph exact samples are put back into $\bar x$, noisy ones are left: the control that
+    says what the graph adds. Of the 12 channels that it proposes 4 lie on samples and are without
+    effect there.
 
     Args:
         channels: of the image.
@@ -89,6 +91,8 @@ class MosaicStage(Stage):
         graph: tuple[GraphLearner, nn.Module] | None,
     ) -> None:
         super().__init__()
+        for name, count in (("channels", channels), ("width", width), ("depth", depth)):
+            check_positive_count(count, name)
         pixels = CELL**2
         self.channels = channels
         self.enter = nn.Conv2d(channels * pixels, width, 3, padding=1)
@@ -123,7 +127,7 @@ class MosaicStage(Stage):
 
     def hidden(self, x: Signal, topology: Topology) -> Tensor:
         """What the look sees of `x`: `(batch, width, cells down, cells across)`."""
-        check_input(x, self.channels, topology.num_nodes, self)
+        check_input(x, self.channels, topology.num_nodes, self, "channels")
         image = as_image(x, image_shape(topology))
         height, width = image.shape[-2:]
         if height % CELL or width % CELL:
@@ -202,7 +206,8 @@ class MosaicNetwork(ImageNetwork):
         - **output:** `(*batch, pixels, channels)`
 
     Raises:
-        ValueError: fewer than 2 heads with a graph; an unknown `prior` or `weights`.
+        ValueError: fewer than 2 heads with a graph; an unknown `prior` or `weights`; a count below
+            1; on call, a `BayerMosaic` of another phase or shape.
 
     Example:
         >>> import torch
@@ -266,6 +271,15 @@ class MosaicNetwork(ImageNetwork):
         )
         self.channels = channels
         self.data_term = LeastSquares if noisy else Interpolation
+
+    def _check(self, data: DataTerm, shape: tuple[int, int]) -> None:
+        super()._check(data, shape)
+        if isinstance(data.H, BayerMosaic) and data.H.phase != "RGGB":
+            raise mistake(
+                f"a mosaic of phase {data.H.phase}",
+                "RGGB, the one that this network has learned",
+                "Use restore_mosaic(network, mosaic, pattern), which takes all four.",
+            )
 
     def x0(self, data: DataTerm, shape: tuple[int, int]) -> Signal:
         """Colour differences, or the one channel, filled from their neighbours; samples kept."""

@@ -185,6 +185,8 @@ class BayerMosaic(ColorMosaic):
         phase: colours of the top left 2x2 pixels, row by row: RGGB, BGGR, GRBG or GBRG.
         device: where the signals will be.
 
+    The size is kept as `image`, (height, width), and the phase as `phase`.
+
     Shapes:
         - **H @ x:** `(*batch, height * width, 3)` to `(*batch, height * width, 1)`
 
@@ -197,6 +199,9 @@ class BayerMosaic(ColorMosaic):
         >>> BayerMosaic(2, 2, "RGGB").color
         tensor([0, 1, 1, 2])
     """
+
+    image: tuple[int, int]
+    phase: str
 
     def __init__(
         self,
@@ -213,6 +218,8 @@ class BayerMosaic(ColorMosaic):
             )
         a, b, c, d = ("RGB".index(letter) for letter in phase)
         super().__init__(_tiled((height, width), [[a, b], [c, d]]).to(device), 3)
+        object.__setattr__(self, "image", (height, width))
+        object.__setattr__(self, "phase", phase)
 
 
 @dataclass(frozen=True, eq=False)

@@ -132,12 +132,9 @@ class Crops:
         crops = np.stack([self._crop(number) for number in numbers])
         return torch.from_numpy(crops).reshape(len(numbers), self.size**2, 3).float() / 255
 
-    def noise(self, numbers: range, pixels: int, greatest: float) -> Tensor:
-        """White noise for one observation of each of these crops, `(crops, pixels, 1)`: its
-        standard deviation is drawn evenly between 0 and `greatest`."""
-        draws = [self._random("noise", number) for number in numbers]
-        each = [greatest * d.random() * d.standard_normal((pixels, 1)) for d in draws]
-        return torch.from_numpy(np.stack(each)).float()
+    def noises(self, numbers: range) -> list[np.random.Generator]:
+        """What the `white_noise` on each of these crops is drawn from."""
+        return [self._random("noise", number) for number in numbers]
 
     def _crop(self, number: int) -> np.ndarray:
         place = number
@@ -172,6 +169,13 @@ class Crops:
 
     def _random(self, purpose: str, number: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, *purpose.encode(), number])
+
+
+def white_noise(draws: Sequence[np.random.Generator], pixels: int, greatest: float) -> Tensor:
+    """White noise of one observation for each draw, `(draws, pixels, 1)`, whose standard deviation
+    is drawn evenly between 0 and `greatest`."""
+    each = [greatest * d.random() * d.standard_normal((pixels, 1)) for d in draws]
+    return torch.from_numpy(np.stack(each)).float()
 
 
 def with_reduced(

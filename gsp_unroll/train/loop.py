@@ -23,11 +23,12 @@ from tqdm import tqdm
 from .._checks import check_positive_count, mistake
 from .._files import written_whole
 from ..models.named import NETWORKS, save_network
+from ..models.pretrained import FILE
 from ..photos import central
 from ..problems import DataTerm
 from .average import running_mean
 from .checkpoint import KEPT, load_state, save_state
-from .crops import Crops, with_reduced
+from .crops import Crops, white_noise, with_reduced
 from .log import append_to_log, cut_log, read_log
 from .plan import Loss, Plan
 from .rehearsal import begin_with
@@ -60,8 +61,8 @@ class Training:
 
     Raises:
         ValueError: a folder that holds a training of another plan or on other photographs, or a
-            damaged one; a network to begin with that is none or shares nothing with the plan's;
-            a batch that the processes cannot share.
+            damaged one, or weights without a state; a network to begin with that is none or shares
+            nothing with the plan's; a batch that the processes cannot share.
 
     Example:
         >>> import tempfile
@@ -86,7 +87,13 @@ class Training:
         accelerator: Accelerator | None = None,
     ) -> None:
         self.plan, self.folder = plan, folder
-        self._photos = _digest([*photos, *held_out])
+        self._photos = f"{_digest(photos)}, held out {_digest(held_out)}"
+        if not self._state.exists() and (folder / FILE).exists():
+            raise mistake(
+                f"{folder}, which holds a {FILE} and no state of a training",
+                "a new folder, or one that a training can go on in",
+                "Give --out a folder of its own; nothing was overwritten.",
+            )
         photos, self.held_out = (
             with_reduced(each, plan.reduce, plan.crop) for each in (photos, held_out)
         )
@@ -189,7 +196,8 @@ class Training:
         truth = self.task.truth(self.crops.batch(numbers).to(self.accelerator.device))
         for group in self.optimizer.param_groups:
             group["lr"] = plan.rate_at(self.step)
-        x = self.network(self._observed(truth, shape, numbers), shape)  # under autocast if asked
+        data = self._observed(truth, shape, self.crops.noises(numbers))
+        x = self.network(data, shape)  # under autocast if asked
         loss = LOSSES[plan.loss](x, truth)
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
@@ -220,15 +228,17 @@ class Training:
         shape = (part.shape[0], part.shape[1])
         photo = torch.from_numpy(part.reshape(-1, 3).copy()).to(self.accelerator.device)
         truth = self.task.truth(photo.float() / 255)
-        x: Tensor = self.average.module(
-            self._observed(truth, shape, range(number, number + 1)), shape
-        )
+        # the same for every plan, whatever its seed: or trainings are not judged alike
+        draw = np.random.default_rng([*b"held out", number])
+        x: Tensor = self.average.module(self._observed(truth, shape, [draw]), shape)
         return (x - truth).square().mean()
 
-    def _observed(self, truth: Tensor, shape: tuple[int, int], numbers: range) -> DataTerm:
+    def _observed(
+        self, truth: Tensor, shape: tuple[int, int], draws: Sequence[np.random.Generator]
+    ) -> DataTerm:
         noise = None
         if self.plan.noise:
-            noise = self.crops.noise(numbers, truth.shape[-2], self.plan.noise / 255)
+            noise = white_noise(draws, truth.shape[-2], self.plan.noise / 255)
             noise = noise.to(truth.device).reshape(*truth.shape[:-1], 1)
         return self.task.observe(truth, shape, noise, self._data_term)
 
@@ -251,7 +261,7 @@ class Training:
         save_state(self._state, state)
         save_network(
             self.average.module,
-            self.folder / "network.safetensors",
+            self.folder / FILE,
             self.plan.network,
             self.plan.arguments,
             {"step": self.step, "plan": asdict(self.plan)},

@@ -39,7 +39,8 @@ class Plan:
             a short training is not one of its beginning.
         precision: of the convolutions; the solver stays in float32.
         holdout: share of the photographs that is validated on.
-        seed: of the first weights and of the crops.
+        seed: of the first weights, the crops and the noise on them, and of which photographs the
+            command holds out.
 
     Raises:
         ValueError: a value that no training can have; an unknown network, task or argument.

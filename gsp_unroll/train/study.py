@@ -137,7 +137,7 @@ def run_study(
         - **photos, held_out:** `(height, width, 3)` each, of uint8
 
     Raises:
-        ValueError: as `Training`.
+        ValueError: as `Training`; nothing held out.
 
     Example:
         >>> import tempfile
@@ -152,6 +152,12 @@ def run_study(
     """
     from .loop import Training
 
+    if not held_out:
+        raise mistake(
+            "no photograph that is held out",
+            "one to compare on",
+            "Give held_out=[...], or in a file a share as holdout.",
+        )
     for name, plan in study.plans.items():
         training = Training(plan, photos, held_out, folder / name)
         if training.step < plan.steps:

@@ -1,5 +1,7 @@
 """Laws of the restoration networks: constants, samples, batches, heads, no dead parameter."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -583,3 +585,31 @@ def test_mistakes():
         stage(blurred, grid_graph(SHAPE), torch.rand(NODES, 3))
     with pytest.raises(ValueError, match=r"whose nodes form no lattice"):
         BilateralFeatures(1.0, 1.0)(torch.rand(9, 3), knn_graph(torch.rand(9, 2), k=2))
+    plain = UnrolledBlock(PointMLP(3, 4), MahalanobisLearner(4), GLRUnroll(3))
+    with pytest.raises(ValueError, match=r"Got a block without a correction"):
+        plain.base(blurred, grid_graph(SHAPE), torch.rand(NODES, 3))
+    for name in ("width", "depth", "channels"):
+        with pytest.raises(ValueError, match=f"Got {name}=0"):
+            MosaicNetwork(**{"width": 8, "depth": 1, name: 0})
+    with pytest.raises(ValueError, match=r"Build the MosaicStage with channels=3"):
+        MosaicNetwork(channels=1, width=8, depth=1).graph(
+            Interpolation(SamplingMask(torch.ones(16, dtype=torch.bool)), torch.rand(16, 3)), (4, 4)
+        )
+
+
+def test_a_mosaic_of_another_phase_or_shape_is_refused_and_not_restored_wrongly():
+    network = MosaicNetwork(width=8, depth=1)
+
+    def seen(height, width, phase="RGGB"):
+        return Interpolation(BayerMosaic(height, width, phase), torch.rand(height * width, 1))
+
+    assert network(seen(4, 6), (4, 6)).shape == (24, 3)
+    for call in (network, network.restore, partial(network.restore_tiled, tile=4)):
+        with pytest.raises(ValueError, match=r"Got a mosaic of 4 x 6 pixels, and shape=\(6, 4\)"):
+            call(seen(4, 6), (6, 4))
+        with pytest.raises(ValueError, match=r"Got a mosaic of phase GRBG.* restore_mosaic"):
+            call(seen(4, 6, "GRBG"), (4, 6))
+    # a network whose start and features know no phase takes any
+    assert DemosaicNetwork()(seen(4, 6, "BGGR"), (4, 6)).shape == (24, 3)
+    with pytest.raises(ValueError, match="Got tile=0"):
+        network.restore(seen(4, 6), (4, 6), tile=0)

@@ -83,6 +83,12 @@ def test_a_study_that_is_stopped_goes_on_and_takes_new_arms(tmp_path):
     ]
 
 
+def test_without_anything_held_out_nothing_is_trained(tmp_path):
+    with pytest.raises(ValueError, match="no photograph that is held out"):
+        run_study(Study(COMMON, {"plain": {}}), PHOTOS, [], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_by_command(tmp_path):
     (tmp_path / "photos").mkdir()
     for number, photo in enumerate(PHOTOS):

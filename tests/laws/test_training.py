@@ -34,7 +34,13 @@ from gsp_unroll.models.named import FORMAT  # noqa: E402
 from gsp_unroll.train.__main__ import main, parse  # noqa: E402
 from gsp_unroll.train.average import running_mean  # noqa: E402
 from gsp_unroll.train.checkpoint import load_state, save_state  # noqa: E402
-from gsp_unroll.train.crops import Crops, read_all, split_photos, with_reduced  # noqa: E402
+from gsp_unroll.train.crops import (  # noqa: E402
+    Crops,
+    read_all,
+    split_photos,
+    white_noise,
+    with_reduced,
+)
 from gsp_unroll.train.log import cut_log, read_log  # noqa: E402
 from gsp_unroll.train.loop import Training  # noqa: E402
 from gsp_unroll.train.plan import Plan  # noqa: E402
@@ -299,6 +305,34 @@ def test_a_state_from_before_a_plan_had_some_value_goes_on(photos, whole, tmp_pa
     assert training(tmp_path, photos).step == PLAN.steps
     with pytest.raises(ValueError, match="a training with another begin"):
         training(tmp_path, photos, replace(PLAN, begin=str(whole)))
+
+
+def test_weights_without_a_state_are_left_alone(photos, tmp_path):
+    training(tmp_path, photos).run(until=after(1))
+    (tmp_path / "state.safetensors").unlink()
+    refuse(r"holds a network.safetensors and no state", tmp_path, photos)
+
+
+def test_a_photograph_is_not_moved_from_what_is_held_out_to_what_is_learned(photos, tmp_path):
+    learn, held = (list(read_all(part)) for part in split_photos([photos], 0.5))
+    Training(PLAN, learn, held, tmp_path).run(until=after(1))
+    with pytest.raises(ValueError, match="on other photographs"):
+        Training(PLAN, [*learn, held[0]], held[1:], tmp_path)
+
+
+def test_what_is_held_out_has_the_same_noise_for_every_seed(photos, tmp_path):
+    part = np.zeros((16, 16, 3), np.uint8)
+    errors = []
+    for seed in (0, 1):
+        plan = replace(PLAN, noise=50, seed=seed, begin=None)
+        made = Training(
+            plan, list(read_all(split_photos([photos], 0.5)[0])), [part], tmp_path / str(seed)
+        )
+        made.average.module.load_state_dict(
+            {k: torch.zeros_like(v) for k, v in made.average.module.state_dict().items()}
+        )
+        errors.append(made.validate()["psnr"])
+    assert errors[0] == errors[1]
 
 
 def test_a_damaged_or_foreign_state_is_refused_and_left_alone(photos, tmp_path):
@@ -741,10 +775,11 @@ def test_what_the_tasks_know():
 
 def test_noise_of_a_crop_is_the_same_whenever_it_is_asked_for():
     crops = Crops([picture(20, 24)], 8, seed=5)
-    noise = crops.noise(range(40), 4000, 0.2)
+    noise = white_noise(crops.noises(range(40)), 4000, 0.2)
     assert noise.shape == (40, 4000, 1)
-    assert torch.equal(noise[7:9], crops.noise(range(7, 9), 4000, 0.2))
-    assert not torch.equal(noise[:1], Crops([picture(20, 24)], 8).noise(range(1), 4000, 0.2))
+    assert torch.equal(noise[7:9], white_noise(crops.noises(range(7, 9)), 4000, 0.2))
+    other = Crops([picture(20, 24)], 8).noises(range(1))
+    assert not torch.equal(noise[:1], white_noise(other, 4000, 0.2))
     deviation = noise.std(1).flatten()
     assert 0 < deviation.min() < 0.02 < 0.18 < deviation.max() < 0.21  # evenly up to the greatest
     torch.testing.assert_close(noise.mean((1, 2)), torch.zeros(40), rtol=0, atol=0.02)

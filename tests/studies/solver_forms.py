@@ -38,6 +38,7 @@ COMMON = {
     "loss": "l1",
     "clip": 0.1,
     "precision": "no",
+    "average": 0,
 }
 
 
