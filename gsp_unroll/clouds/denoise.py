@@ -23,7 +23,7 @@ from .describe import MIDDLE, NUM_FEATURES, NUM_FITS, Described, describe, noise
 from .fits import fit_surfaces
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "clouds" / "cloud.safetensors"
-FORMAT = "gsp_unroll cloud denoiser 1"
+FORMAT = "gsp_unroll cloud denoiser 2"
 ADVICE = "Write it with CloudDenoiser.save."
 
 
