@@ -70,6 +70,7 @@ class ImageNetwork(nn.Module, ABC):
 
     def graph(self, data: DataTerm, shape: tuple[int, int]) -> Graph:
         """The graphs, one per head, that the first stage draws on the start."""
+        self._check(data, shape)
         return self.network.stages[0].graph(self.x0(data, shape), self.topology(shape))
 
     def topology(self, shape: tuple[int, int]) -> Topology:

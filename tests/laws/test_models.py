@@ -604,7 +604,8 @@ def test_a_mosaic_of_another_phase_or_shape_is_refused_and_not_restored_wrongly(
         return Interpolation(BayerMosaic(height, width, phase), torch.rand(height * width, 1))
 
     assert network(seen(4, 6), (4, 6)).shape == (24, 3)
-    for call in (network, network.restore, partial(network.restore_tiled, tile=4)):
+    tiled = partial(network.restore_tiled, tile=4)
+    for call in (network, network.graph, network.restore, tiled):
         with pytest.raises(ValueError, match=r"Got a mosaic of 4 x 6 pixels, and shape=\(6, 4\)"):
             call(seen(4, 6), (6, 4))
         with pytest.raises(ValueError, match=r"Got a mosaic of phase GRBG.* restore_mosaic"):
