@@ -126,6 +126,9 @@ class DemosaicNetwork(ImageNetwork):
         - **data.y:** `(*batch, pixels, 1)`, through a `BayerMosaic` or `ColorMosaic`
         - **output:** `(*batch, pixels, 3)`
 
+    Raises:
+        ValueError: on call, a `BayerMosaic` of another shape than the image's.
+
     Example:
         >>> import torch
         >>> from gsp_unroll import BayerMosaic, DemosaicNetwork, Interpolation

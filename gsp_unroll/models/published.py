@@ -45,6 +45,9 @@ class PublishedNetwork(ImageNetwork):
         - **data.y:** `(*batch, observed pixels, channels)`, what its operator makes of the image
         - **output:** `(*batch, pixels, channels)`
 
+    Raises:
+        ValueError: on call, a `BayerMosaic` of another shape than the image's.
+
     Source:
         Do et al. 2024, section 6.1 and appendix A.8. Differs from it in: (1) the five scalars of
         each stage of its parameter count that no text explains; (2) convolutions pad with zeros, on
