@@ -37,7 +37,8 @@ def plain(graph):
 
 def with_slopes(graph):
     """The graph as one on slopes, its nodes in their order on a line."""
-    points = torch.arange(graph.num_nodes, dtype=graph.weight.dtype).unsqueeze(-1)
+    w = graph.weight
+    points = torch.arange(graph.num_nodes, dtype=w.dtype, device=w.device).unsqueeze(-1)
     return GradientGraph.of(graph, PlaneFit(graph.topology, points))
 
 

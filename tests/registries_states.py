@@ -101,7 +101,7 @@ def learner(build, topology=IMAGE):
     return State(
         build,
         lambda: {"features": rand(topology.num_nodes, 3)},
-        lambda module, features: module(features, topology).weight,
+        lambda module, features: module(features, topology.to(features.device)).weight,
     )
 
 
@@ -109,7 +109,7 @@ def features(build, channels=2, topology=IMAGE):
     return State(
         build,
         lambda: {"x": rand(topology.num_nodes, channels)},
-        lambda module, x: module(x, topology),
+        lambda module, x: module(x, topology.to(x.device)),
     )
 
 
@@ -117,13 +117,13 @@ def image(build, shape=(4, 6), large=False):
     return State(
         build,
         lambda: {"y": rand(shape[0] * shape[1], 1)},
-        lambda module, y: module(module.data_term(BayerMosaic(*shape), y), shape),
+        lambda module, y: module(module.data_term(BayerMosaic(*shape, device=y.device), y), shape),
         large,
     )
 
 
 def balanced(module, y, w):
-    polarity = torch.ones(12, 1, dtype=y.dtype)
+    polarity = torch.ones(12, 1, dtype=y.dtype, device=y.device)
     polarity[::2] = -1
     graph = BalancedGraph(Graph(IMAGE, w), polarity)
     return module(LeastSquares(SamplingMask(~y.isnan()), y), graph)

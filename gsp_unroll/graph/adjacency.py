@@ -86,9 +86,10 @@ def to_adjacency(graph: Graph) -> Tensor:
     edge_index, w = columns_of(graph)
     n = graph.num_nodes
     # torch warns once where nobody says whether it is to look at the entries
-    entries = torch.sparse_coo_tensor(edge_index.flip(0), w, (n, n), check_invariants=True)
-    # PyG's layers would turn any other layout into CSR, with a warning
-    return entries.coalesce().to_sparse_csr()
+    with torch.sparse.check_sparse_tensor_invariants():
+        entries = torch.sparse_coo_tensor(edge_index.flip(0), w, (n, n))
+        # PyG's layers would turn any other layout into CSR, with a warning
+        return entries.coalesce().to_sparse_csr()
 
 
 def to_sparse_tensor(graph: Graph) -> SparseTensor:

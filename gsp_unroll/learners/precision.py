@@ -29,6 +29,12 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
         torch.float32
     """
     device = x.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+    if _has_autocast(device) and torch.is_autocast_enabled(device):
         return torch.autocast(device, enabled=False)
     return nullcontext()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _has_autocast(device: str) -> bool:
+    """Whether there is an autocast for devices of this type, which some compilers cannot ask."""
+    return torch.amp.is_autocast_available(device)

@@ -229,11 +229,13 @@ class PlaneFit(NodeGradient):
         at_tail, at_head, topology = self._at_tail.abs(), self._at_head.abs(), self.topology
 
         def apply(x: Signal) -> Signal:
+            check_same_device(x, at_head, "a signal", "the points")
             reach = topology.ends_sum(x).unsqueeze(-3)
             slopes = topology.tail_sum(at_tail * reach) + topology.head_sum(at_head * reach)
             return slopes.flatten(-3, -2)
 
         def adjoint(y: Signal) -> Signal:
+            check_same_device(y, at_head, "a signal", "the points")
             y_tail, y_head = topology.lift(y.unflatten(-2, (self.dimensions, -1)))
             return topology.incident_sum((at_tail * y_tail + at_head * y_head).sum(-3))
 

@@ -36,6 +36,10 @@ from tests.hostile.law import LONG, check_refusal  # noqa: E402
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked"),
+    pytest.mark.skipif(
+        torch.cuda.is_available(),
+        reason="children are forked, which CUDA forbids: run it with CUDA_VISIBLE_DEVICES=",
+    ),
     pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
 ]
 

@@ -85,7 +85,7 @@ def test_signals_without_channels():
 
 def test_a_number_beyond_floats_in_a_table():
     pd = pytest.importorskip("pandas")
-    table = pd.DataFrame([[10**400, 1.0, 2.0, "x"]])
+    table = pd.DataFrame([[10**400, 1.0, 2.0, "x"]], dtype=object)
     with pytest.raises(ValueError, match=r"Got a DataFrame with values that are no numbers\."):
         restore(table, PATH)
 

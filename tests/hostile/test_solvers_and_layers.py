@@ -322,9 +322,10 @@ def test_a_table_is_restored_or_refused(data):
     pd = pytest.importorskip("pandas")
     graph = data.draw(graphs(torch.float64, sizes=st.just("ordinary")))
     n = graph.num_nodes
-    cell = st.floats() | st.integers(-5, 5) | st.sampled_from([None, "x", True, pd.NA, 10**400])
+    cell = st.floats() | st.integers(-5, 5) | st.sampled_from([None, "x", True, pd.NA])
     rows = data.draw(st.lists(st.lists(cell, min_size=n, max_size=n), max_size=3))
-    for values in (pd.DataFrame(rows, columns=range(n)), np.array(rows, dtype=object)):
+    cells = np.array(rows, dtype=object).reshape(len(rows), n)
+    for values in (pd.DataFrame(cells), cells):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             result = answer(lambda values=values: restore(values, graph, Fixed(GLR, 1.0)))

@@ -479,7 +479,7 @@ def test_two_processes_train_as_one(photos, whole, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command += ["-m", "gsp_unroll.train", *options(photos, tmp_path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    environment["ACCELERATE_USE_CPU"] = "true"
+    environment |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
     assert run.returncode == 0, run.stderr
     two, one = (load_state(folder / "state.safetensors") for folder in (tmp_path, whole))
@@ -549,7 +549,7 @@ def test_a_training_begins_with_what_fits_of_another(photos, whole, tmp_path):
     arguments = SMALL | {"depth": 2, "noisy": True}
     plan = replace(PLAN, arguments=arguments, begin=str(whole), noise=10.0)
     first = training(tmp_path, photos, plan).network.state_dict()
-    taken = {k for k, v in first.items() if k in trained and torch.equal(v, trained[k])}
+    taken = {k for k, v in first.items() if k in trained and torch.equal(v.cpu(), trained[k])}
     assert {"network.blocks.0.enter.weight", "network.blocks.0.propose.weight"} <= taken
     new = {k for k in first if "look.1." in k}
     assert new
@@ -557,7 +557,7 @@ def test_a_training_begins_with_what_fits_of_another(photos, whole, tmp_path):
     assert all(first[k].std() > 0 for k in new if k.endswith("weight"))
     plan = replace(plan, fresh=["propose", "solver"])
     first = training(tmp_path / "b", photos, plan).network.state_dict()
-    again = {k for k, v in first.items() if k in trained and torch.equal(v, trained[k])}
+    again = {k for k, v in first.items() if k in trained and torch.equal(v.cpu(), trained[k])}
     assert again == {k for k in taken if not {"propose", "solver"} & set(k.split("."))} != taken
     with pytest.raises(ValueError, match=r"fresh=\['hui'\].*some of .*attend"):
         training(tmp_path / "c", photos, replace(plan, fresh=["hui"]))
