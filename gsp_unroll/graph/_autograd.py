@@ -13,9 +13,8 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
-from ..kernels.registry import find
+from ..kernels.registry import find, transformed
 
 LinearMap = Callable[[Tensor], Tensor]
 
@@ -26,8 +25,7 @@ def untracked(*tensors: Tensor) -> bool:
     return not (
         torch.compiler.is_compiling()
         or (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
-        or forward_ad._current_level >= 0
-        or torch._C._are_functorch_transforms_active()
+        or transformed()
     )
 
 
@@ -43,6 +41,16 @@ class _LinearPair(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[None, None, Tensor]:
         return None, None, linear_pair(ctx.adjoint_map, ctx.apply_map, g)
+
+
+class _TransformedPair(_LinearPair):
+    """The same with what transforms ask for, which `torch.compile` does not know."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def jvp(ctx: Any, _apply: None, _adjoint: None, x: Tensor) -> Tensor:
+        return linear_pair(ctx.apply_map, ctx.adjoint_map, x)
 
 
 def linear_pair(apply: LinearMap, adjoint: LinearMap, x: Tensor) -> Tensor:
@@ -68,7 +76,8 @@ def linear_pair(apply: LinearMap, adjoint: LinearMap, x: Tensor) -> Tensor:
     """
     if untracked(x):
         return apply(x)
-    result: Tensor = _LinearPair.apply(apply, adjoint, x)  # type: ignore[no-untyped-call]
+    pair = _TransformedPair if transformed() else _LinearPair
+    result: Tensor = pair.apply(apply, adjoint, x)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -135,6 +144,9 @@ class _EdgeEnergy(torch.autograd.Function):
 
 def laplacian(topology: HasKernels, w: Tensor, x: Tensor) -> Tensor:
     """`div(w grad x)` for `w (*batch, edges)` and `x (*batch, nodes, channels)`."""
+    if transformed():
+        # torch differentiates and maps the formula itself; to what is mapped, x must be mapped too
+        return topology._laplacian(w, x + w.new_zeros(()))
     if untracked(w, x):
         return _product(topology, w, x)
     result: Tensor = _Laplacian.apply(topology, w, x)  # type: ignore[no-untyped-call]
@@ -143,6 +155,8 @@ def laplacian(topology: HasKernels, w: Tensor, x: Tensor) -> Tensor:
 
 def edge_energy(topology: HasKernels, x: Tensor, g: Tensor) -> Tensor:
     """`sum over channels of (grad x)(grad g)`, one value per edge."""
+    if transformed():
+        return topology._edge_energy(x + g.new_zeros(()), g)
     if untracked(x, g):
         return _energy(topology, x, g)
     result: Tensor = _EdgeEnergy.apply(topology, x, g)  # type: ignore[no-untyped-call]

@@ -61,7 +61,14 @@ def _block(
     return Block(plan, norm, hard, scaled, x, y, mask, w, tau, rho, ratio, alpha, beta)
 
 
-@torch.library.custom_op("gsp_unroll::block", mutates_args=())
+# the schema in words: torch 2.6 cannot read `list[Tensor]`
+_BLOCK = (
+    "Tensor[] tensors, Tensor mask, str norm, bool hard, bool scaled, SymInt[] shape, "
+    "SymInt[] offsets"
+)
+
+
+@torch.library.custom_op("gsp_unroll::block", mutates_args=(), schema=f"({_BLOCK}) -> Tensor")
 def _forward(
     tensors: list[Tensor],
     mask: Tensor,
@@ -91,7 +98,9 @@ def _(
     return block.w.new_empty(*block.batch, block.plan.num_nodes, block.channels)
 
 
-@torch.library.custom_op("gsp_unroll::block_reverse", mutates_args=())
+@torch.library.custom_op(
+    "gsp_unroll::block_reverse", mutates_args=(), schema=f"({_BLOCK}, Tensor g) -> Tensor[]"
+)
 def _reverse(
     tensors: list[Tensor],
     mask: Tensor,

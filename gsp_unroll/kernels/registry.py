@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .._checks import mistake
 from . import external
@@ -56,7 +57,7 @@ def kernels() -> dict[Backend, dict[Key, Any]]:
 def find(operation: str, plan: Any, reference: Tensor) -> Any | None:
     """The fastest kernel for `operation` on `plan` with the dtype and device of `reference`, or
     None where the readable steps are to run."""
-    if plan is None or exports_plain():
+    if plan is None or exports_plain() or transformed():
         return None
     key = (operation, plan.name, reference.dtype, reference.device.type)
     fastest = _fastest.get()
@@ -68,6 +69,13 @@ def find(operation: str, plan: Any, reference: Tensor) -> Any | None:
         if kernel is not None:
             return kernel
     return None
+
+
+def transformed() -> bool:
+    """Whether torch takes derivatives forwards, or maps over an axis: kernels know of neither."""
+    return not torch.compiler.is_compiling() and (
+        forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+    )
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]

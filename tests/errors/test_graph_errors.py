@@ -518,6 +518,12 @@ MISTAKES = {
         "one weight per edge",
         "edge_weight",
     ),
+    "a matrix for each edge": (
+        lambda: from_pyg(Data(edge_index=BOTH, num_nodes=3, edge_attr=torch.ones(4, 1, 2))),
+        r"edge_attr of shape \(4, 1, 2\)",
+        "one weight per edge",
+        "edge_weight",
+    ),
     "batched weights to Data": (
         lambda: to_pyg(graph_on(PATH, 2)),
         r"shape \(2, 3\)",

@@ -9,7 +9,7 @@ from gsp_unroll.graph import EdgeList, Graph, MixedGraph, grid_graph, path_graph
 from gsp_unroll.learners import MahalanobisLearner
 from gsp_unroll.models.reach import num_products, reach_of_solve
 from gsp_unroll.operators import DirectedLaplacian, Identity, Laplacian, SamplingMask
-from gsp_unroll.problems import DGLR, DGTV, Interpolation, LeastSquares, Problem
+from gsp_unroll.problems import DGLR, DGTV, Interpolation, LeastSquares, Problem, start
 from gsp_unroll.solvers import ADMM, ConjugateGradient, Status
 from gsp_unroll.testing import check_adjoint, check_metric, check_prox, dense_matrix
 from gsp_unroll.unroll import DGLRUnroll, DGTVUnroll, GuardedCG, MixedUnroll
@@ -247,6 +247,12 @@ def test_a_long_layer_reaches_the_plain_solver(term):
         x = data.feasible(layer(data, graph))
     assert best.converged
     assert_same(prior(x) + data.value(x, prior.systems), best.objective, 1e-6)
+
+
+def test_a_start_is_filled_in_from_where_edges_come():
+    y = torch.tensor([[1.0], [torch.nan], [5.0], [torch.nan]], dtype=torch.float64)
+    data = Interpolation(SamplingMask(~y.isnan()), y)
+    assert start(data, path_graph(4, directed=True)).flatten().tolist() == [1.0, 1.0, 5.0, 5.0]
 
 
 def test_a_constant_comes_back():

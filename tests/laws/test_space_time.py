@@ -293,6 +293,8 @@ def test_edges_of_other_lags():
     f = features_of()
     with parts("an edge between nodes 4 apart for places=2", "ends that are 2 nodes apart", "lags"):
         learner_of()(f, space_time_graph(path_graph(PLACES), 6, 2).temporal)
+    with parts("an edge between nodes 8 apart for places=2", "ends that are 2 nodes apart", "lags"):
+        learner_of()(f, space_time_graph(path_graph(PLACES), 6, (*LAGS, 4)).temporal)  # beyond all
     with parts("an edge between nodes 2 apart for places=3", "ends that are 3 nodes apart", "lags"):
         TemporalLearner(D, LAGS, places=3).double()(f, TIME)
     with parts("an edge between nodes 1 apart", "ends that are 2 nodes apart", "time first"):

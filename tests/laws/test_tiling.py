@@ -17,10 +17,12 @@ from gsp_unroll import (
     GLRUnroll,
     GridCNN,
     GridUNet,
+    GTFUnroll,
     GTVLinearProgramUnroll,
     GTVUnroll,
     GuardedCG,
     HeavyBall,
+    Identity,
     Interpolation,
     LeastSquares,
     MahalanobisLearner,
@@ -36,7 +38,9 @@ from gsp_unroll import (
     start,
 )
 from gsp_unroll.features import Reach
+from gsp_unroll.graph import Graph, path_graph
 from gsp_unroll.models import in_tiles
+from gsp_unroll.models.reach import num_products
 
 SHAPE = (45, 58)
 NODES = 45 * 58
@@ -243,6 +247,21 @@ def test_the_reach_of_a_stage_is_attained_and_not_exceeded(arguments, pixels, ra
     mask[middle * side + middle] = False
     data = Interpolation(SamplingMask(mask), torch.rand(side * side, 3, dtype=torch.float64))
     assert farthest(lambda x: stage(data, topology, x), shape, [(middle, middle)]) == expected
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_a_product_of_trend_filtering_moves_a_value_by_one_edge_more_than_its_order(order):
+    path = path_graph(61)
+    graph = Graph.unchecked(path, path.mask_edges(torch.ones(path.num_edges).double()))
+    # the threshold is above every difference: all is linear
+    layer = GTFUnroll(2, 3, order=order, lam=300.0, rho=0.7).double()
+    y = torch.randn(61, 1).double().requires_grad_()
+    layer(LeastSquares(Identity(), y), graph)[30].sum().backward()
+    seen = (y.grad.abs().sum(-1) > 0).nonzero().flatten()
+    reach = num_products(layer)
+    assert reach == 6 * (order + 1)
+    assert 30 - reach <= int(seen.min()) < int(seen.max()) <= 30 + reach
+    assert int(seen.max()) > 30 + reach - 2 * (order + 1)
 
 
 def test_a_correction_and_its_start_come_before_the_solve():
