@@ -85,7 +85,7 @@ def check_same_kind(x: Tensor, reference: Tensor, name: str, reference_name: str
 
 def any_parameter(module: nn.Module) -> nn.Parameter | None:
     """A parameter of a module, None if it has none."""
-    for parameter in module.parameters():  # torch 2.6 cannot capture a `next` with a default
+    for parameter in module.parameters():  # torch 2.8 cannot capture a `next` with a default
         return parameter
     return None
 

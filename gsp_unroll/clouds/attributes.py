@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._checks import check_positive_count, check_signal, mistake
+from .._checks import check_positive_count, check_signal, check_tensor, mistake
 from .._typing import Mask, Signal
 from .distances import FAR, search_tree, unmeasurable
 
@@ -247,6 +247,7 @@ def inpaint_attributes(xyz: Tensor, y: Signal, neighbors: int = 16) -> Inpaintin
 
 def _checked(xyz: Tensor, y: Signal) -> Mask:
     """The points with an attribute."""
+    check_tensor(xyz, "coordinates")
     if xyz.ndim != 2 or not xyz.is_floating_point() or bool(unmeasurable(xyz).any()):
         raise mistake(
             f"coordinates of shape {tuple(xyz.shape)} and dtype {xyz.dtype}, "

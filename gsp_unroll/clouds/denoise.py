@@ -113,8 +113,8 @@ class CloudDenoiser(nn.Module):
         cg_steps: of each solve, at least 1.
 
     Shapes:
-        - **y:** `(nodes, 3)`, 192 nodes or more
-        - **output:** `(nodes, 3)`
+        - **y:** `(nodes, 3)`, 192 nodes or more, in float32 or float64, whatever the network is in
+        - **output:** `(nodes, 3)`, in the dtype of `y`
 
     Raises:
         ValueError: a count below 1; on call: points of another shape, fewer than 192, not finite,
@@ -197,11 +197,13 @@ class CloudDenoiser(nn.Module):
     def forward(self, y: Tensor) -> Tensor:
         """The cloud without its noise."""
         sigma = noise_in(y)
-        y = y / sigma
-        x = y
+        # about the middle, where float32 has digits enough for coordinates of a map
+        middle = y.mean(0)
+        start = ((y - middle) / sigma).to(next(self.parameters()).dtype)
+        x = start
         for stage in self.stages:
-            x = stage(describe(x, y))
-        return sigma * x
+            x = stage(describe(x, start))
+        return y + sigma * (x - start).to(y.dtype)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={size}" for name, size in self.sizes.items())

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._checks import check_same_kind, mistake
+from .._checks import check_same_kind, check_tensor, mistake
 
 #: Pairs of a point and a triangle that are measured at a time: about 200 MB.
 PAIRS = 1 << 19
@@ -211,6 +211,8 @@ def search_tree(points: Tensor) -> Any:
 
 
 def _check_pair(x: Tensor, y: Tensor) -> None:
+    for points in (x, y):
+        check_tensor(points, "points")
     check_same_kind(y, x, "points", "the other points")
     for points in (x, y):
         if (

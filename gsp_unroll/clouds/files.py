@@ -92,7 +92,7 @@ def write_cloud(path: str | Path, cloud: PointCloud) -> None:
         cloud: what is written, in the precision that it has.
 
     Raises:
-        ValueError: another ending.
+        ValueError: another ending; colours that are NaN, or beyond 0 to 1.
         FileExistsError: a file of that name, which is kept.
         ImportError: what writes PLY is not installed.
 
@@ -116,6 +116,8 @@ def write_cloud(path: str | Path, cloud: PointCloud) -> None:
     write = {".ply": _write_ply, ".xyz": _write_text}
     if path.suffix.lower() not in write:
         raise mistake(f"{path.name}", "a name that ends in .ply or .xyz", "Give it such a name.")
+    if cloud.color is not None:
+        _check_color(cloud.color)
     check_new(path)
     with written_whole(path) as beside:
         write[path.suffix.lower()](beside, cloud)
@@ -205,8 +207,23 @@ def _write_ply(path: Path, cloud: PointCloud) -> None:
 
 
 def _bytes(color: Tensor) -> np.ndarray:
-    values = color.detach().cpu().nan_to_num(0.0).clamp(0, 1)
-    return (values * 255).round().to(torch.uint8).numpy()
+    return (color.detach().cpu() * 255).round().to(torch.uint8).numpy()
+
+
+def _check_color(color: Tensor) -> None:
+    unknown = int(color.isnan().sum())
+    if unknown:
+        raise mistake(
+            f"{unknown} values of color that are NaN",
+            "a colour for every point",
+            "Fill them with inpaint_attributes(cloud.xyz, cloud.color).y, or drop these points.",
+        )
+    if color.numel() and not -1e-3 <= float(color.min()) <= float(color.max()) <= 1 + 1e-3:
+        raise mistake(
+            f"colours from {float(color.min()):g} to {float(color.max()):g}",
+            "0 to 1",
+            "Divide those of 8 bits by 255, or cut off what is beyond with color.clamp(0, 1).",
+        )
 
 
 def _read_text(path: Path) -> PointCloud:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._checks import check_positive, mistake
+from .._checks import check_positive, check_tensor, mistake
 from .distances import FAR, search_tree, unmeasurable
 
 #: Points fitted at a time: few, so that what belongs to them stays near the processor.
@@ -254,6 +254,7 @@ def _check(points: Tensor, planes: tuple[int, ...], quadrics: tuple[int, ...]) -
             "planes of 3 points or more, one plane at least, and quadrics of 8 or more",
             "Give larger sizes.",
         )
+    check_tensor(points, "points")
     most = max(planes + quadrics)
     shaped = points.ndim == 2 and points.shape[1] == 3 and points.is_floating_point()
     if not shaped or len(points) < most or bool(unmeasurable(points).any()):

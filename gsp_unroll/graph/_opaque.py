@@ -35,13 +35,7 @@ def _grid(shape: tuple[int, ...], offsets: tuple[int, ...]) -> Grid:
     return Grid(shape, rows, directed=True)  # kernels do not ask whether an edge has a direction
 
 
-# the schema in words: torch 2.6 cannot read `list[Tensor]`
-@torch.library.custom_op(
-    "gsp_unroll::grid_kernel",
-    mutates_args=(),
-    schema="(Tensor[] tensors, str kernel, SymInt[] shape, SymInt[] offsets, SymInt[] size)"
-    " -> Tensor",
-)
+@torch.library.custom_op("gsp_unroll::grid_kernel", mutates_args=())
 def _grid_kernel(
     tensors: list[Tensor], kernel: str, shape: list[int], offsets: list[int], size: list[int]
 ) -> Tensor:

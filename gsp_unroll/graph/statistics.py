@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._checks import check_same_kind, check_signal, mistake
-from .._typing import Signal
+from .._typing import Mask, Signal
 from .graph import Graph
 from .reciprocal import safe_reciprocal
 
@@ -127,6 +127,22 @@ def components(graph: Graph) -> Tensor:
     W = coo_array((np.ones(len(tail)), (tail, head)), shape=shape)
     labels = connected_components(W, directed=False)[1]
     return torch.from_numpy(labels).to(graph.weight.device, torch.int64)
+
+
+def determined(parts: Tensor, known: Mask) -> Mask:
+    """Where something tells the value of a node: its part of the graph has a known one.
+
+    Args:
+        parts: of `components`.
+        known: where a value is known.
+
+    Shapes:
+        - **parts:** `(nodes,)`
+        - **known, output:** `(nodes, channels)`
+    """
+    count = known.new_zeros(len(parts), known.shape[-1], dtype=torch.int64)
+    count.index_add_(0, parts, known.to(torch.int64))
+    return (count > 0).index_select(0, parts)
 
 
 def _second_eigenvalue(

@@ -61,14 +61,7 @@ def _block(
     return Block(plan, norm, hard, scaled, x, y, mask, w, tau, rho, ratio, alpha, beta)
 
 
-# the schema in words: torch 2.6 cannot read `list[Tensor]`
-_BLOCK = (
-    "Tensor[] tensors, Tensor mask, str norm, bool hard, bool scaled, SymInt[] shape, "
-    "SymInt[] offsets"
-)
-
-
-@torch.library.custom_op("gsp_unroll::block", mutates_args=(), schema=f"({_BLOCK}) -> Tensor")
+@torch.library.custom_op("gsp_unroll::block", mutates_args=())
 def _forward(
     tensors: list[Tensor],
     mask: Tensor,
@@ -98,9 +91,7 @@ def _(
     return block.w.new_empty(*block.batch, block.plan.num_nodes, block.channels)
 
 
-@torch.library.custom_op(
-    "gsp_unroll::block_reverse", mutates_args=(), schema=f"({_BLOCK}, Tensor g) -> Tensor[]"
-)
+@torch.library.custom_op("gsp_unroll::block_reverse", mutates_args=())
 def _reverse(
     tensors: list[Tensor],
     mask: Tensor,

@@ -82,8 +82,7 @@ def transformed() -> bool:
 def exports_plain() -> bool:
     """Whether a program is being exported that is to hold torch's own operations and none of ours:
     for ONNX, which knows no others, or within `backend("reference")`."""
-    # torch 2.6 has no such question, and exports for ONNX by another way
-    if not getattr(torch.compiler, "is_exporting", bool)():
+    if not torch.compiler.is_exporting():
         return False
     return _fastest.get() == "reference" or torch.onnx.is_in_onnx_export()
 

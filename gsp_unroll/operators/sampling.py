@@ -169,6 +169,10 @@ class ColorMosaic(Selection):
 
 
 def _tiled(shape: tuple[int, int], pattern: Sequence[Sequence[int]]) -> Tensor:
+    if len(shape) != 2:
+        raise mistake(
+            f"an image of shape {tuple(shape)}", "(height, width)", "Leave the channels out."
+        )
     tile = torch.tensor(pattern, dtype=torch.int64)
     if tile.ndim != 2 or tile.numel() == 0:
         raise mistake(f"pattern {pattern}", "rows of channel numbers", "E.g. [[0, 1], [1, 2]].")

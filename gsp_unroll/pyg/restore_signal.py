@@ -10,7 +10,9 @@ import torch
 from torch_geometric.transforms import BaseTransform
 
 from .._checks import mistake
+from .._typing import Mask
 from ..graph import Graph, from_pyg
+from ..graph.statistics import components, determined
 from ..operators import SamplingMask
 from ..problems import DataTerm, LeastSquares, Prior, Problem, start
 from ..solvers import ADMM, ConjugateGradient, Solution
@@ -26,7 +28,8 @@ class RestoreSignal(BaseTransform):
     `edge_attr` of one number per edge, or ones; `LearnGraph` may have set them. Nothing else of
     the `Data` changes. Each graph of a batch is a problem of its own.
 
-    A warning says so if the solver did not reach its tolerance.
+    A warning says so if the solver did not reach its tolerance, and if a connected part of the
+    graph has no value at all: there stands the mean, which is a guess (`restore` leaves NaN).
 
     Args:
         prior: `graph -> Prior`: a class such as `GTV`, with its weight as
@@ -74,6 +77,12 @@ class RestoreSignal(BaseTransform):
                 "a function that makes the prior of each Data's graph",
                 f"Pass the class, {type(prior).__name__}, with its weight in functools.partial.",
             )
+        if not callable(prior):
+            raise mistake(
+                f"prior={prior!r}",
+                "a function that makes the prior of each Data's graph",
+                "Pass a class such as GLR, with its weight in functools.partial(GLR, mu=0.3).",
+            )
         self.prior, self.attr, self.mask = prior, attr, mask
         self.data_term, self.solver, self.directed = data_term, solver, directed
 
@@ -85,6 +94,7 @@ class RestoreSignal(BaseTransform):
         graph = from_pyg(data, directed=self.directed).to(y.dtype)
         problem = Problem(self.data_term(H, y), self.prior(graph))
         solution = self._solve(problem, graph)
+        self._warn_of_guesses(H.observed.expand_as(y), graph)
         if not solution.converged:
             warnings.warn(
                 f"{self.attr} was restored to less than the tolerance. {solution.status.value}",
@@ -93,6 +103,19 @@ class RestoreSignal(BaseTransform):
             )
         data[self.attr] = solution.x.reshape(data[self.attr].shape)
         return data
+
+    def _warn_of_guesses(self, known: Mask, graph: Graph) -> None:
+        if bool(known.all()):
+            return
+        guesses = int((~determined(components(graph), known)).sum())
+        if guesses:
+            warnings.warn(
+                f"{guesses} values of {self.attr} lie in parts of the graph without any that was "
+                "observed. They were set to the mean of their graph. Join more neighbours, or mark "
+                "them as missing.",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def _solve(self, problem: Problem, graph: Graph) -> Solution:
         solver = self.solver

@@ -18,7 +18,7 @@ from ..sensors.field import MAX_NODES
 from ..solvers import Solution
 from .choice import Candidate, Choice, HoldOut
 from .explain import Explanation, explained, rows_of_inverse
-from .places import OnGlobe, Where, graph_of, position_of
+from .places import OnGlobe, Where, check_labels, graph_of, position_of
 from .readings import Readings, solved
 from .tables import Form, form_of
 from .trend import PlaneGLR, plane_of
@@ -357,8 +357,8 @@ def restore(y: Any, where: Where, choose: Choice | None = None) -> Restoration:
 
     Raises:
         ValueError: no reading at all, or too few to choose by; infinite readings; a graph or
-            coordinates for another number of nodes; a directed or a batched graph; times out of
-            order; what `place_graph` refuses.
+            coordinates for another number of nodes; names of the nodes that are not those of the
+            places; a directed or a batched graph; times out of order; what `place_graph` refuses.
 
     Example:
         >>> import torch
@@ -380,7 +380,14 @@ def restore(y: Any, where: Where, choose: Choice | None = None) -> Restoration:
             "HoldOut(priors=(GLR,)) finds the weight of a prior, Fixed(GLR, 0.1) sets it.",
         )
     form = form_of(y)
+    check_labels(form.labels, getattr(where, "labels", None), "a signal on", "places")
     graph, about = graph_of(where, form.signal), plane_of(where, form.signal.device)
+    if form.table is not None and len(form.signal) != graph.num_nodes:
+        raise mistake(
+            f"{form.table} for {graph.num_nodes} nodes",
+            "a column for each node and a row for each time, or a Series with a value for each",
+            "Use y.T if each row is a sensor, or pick its readings, e.g. y['value'].",
+        )
     readings = Readings.of(form.signal, graph, about)
     choose = HoldOut() if choose is None else choose
     with torch.no_grad():

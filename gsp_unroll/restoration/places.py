@@ -27,13 +27,16 @@ class OnGlobe:
 
     Args:
         latitude: degrees, -90 to 90.
-        longitude: degrees, -180 to 360.
+        longitude: degrees, -180 to 360. If both are below 90, nobody can tell whether the two were
+            swapped; printing the places says between what degrees they lie.
 
     Shapes:
-        - **latitude, longitude:** `(nodes,)`, tensors, arrays or lists
+        - **latitude, longitude:** `(nodes,)`, tensors, arrays, lists or pandas Series, whose labels
+          must then be those of the signal, in the same order
 
     Raises:
-        ValueError: degrees out of range, which says so if the two seem to be swapped.
+        ValueError: degrees out of range, which says so if the two seem to be swapped; Series with
+            different labels.
 
     Example:
         >>> from gsp_unroll.restoration import OnGlobe
@@ -46,15 +49,30 @@ class OnGlobe:
 
     def __post_init__(self) -> None:
         self.points  # noqa: B018 (whose doors look at the degrees)
+        check_labels(labels_of(self.latitude), labels_of(self.longitude), "latitudes", "longitudes")
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        if not len(self.points):
+            return f"{name}(no places)"
+        latitude, longitude = (f"{v.min():g} to {v.max():g}" for v in self._degrees)
+        return f"{name}({len(self.points)} places, latitude {latitude}, longitude {longitude})"
+
+    @property
+    def labels(self) -> Any | None:
+        """The names of the places, an index of pandas; None if they have none."""
+        of_latitude = labels_of(self.latitude)
+        return labels_of(self.longitude) if of_latitude is None else of_latitude
+
+    @property
+    def _degrees(self) -> list[np.ndarray]:
+        return [np.array(value, dtype=np.float64) for value in (self.latitude, self.longitude)]
 
     @property
     def points(self) -> Tensor:
         """The places as points in space, `(nodes, 3)`, in kilometres."""
         try:
-            latitude, longitude = (
-                torch.as_tensor(np.array(degrees, dtype=np.float64))
-                for degrees in (self.latitude, self.longitude)
-            )
+            latitude, longitude = map(torch.as_tensor, self._degrees)
         except (TypeError, ValueError) as error:
             raise mistake(
                 f"degrees that are no numbers ({error})",
@@ -62,6 +80,43 @@ class OnGlobe:
                 "Convert them first: 12.5 W is -12.5.",
             ) from error
         return on_sphere(latitude, longitude)
+
+
+def labels_of(values: Any) -> Any | None:
+    """The names of the entries of a pandas Series; None of anything else, and of mere numbers
+    from 0."""
+    if "pandas" not in {base.__module__.partition(".")[0] for base in type(values).__mro__}:
+        return None
+    return named(values.index)
+
+
+def named(index: Any) -> Any | None:
+    """An index of pandas, or None if it only counts from 0."""
+    counts = index.dtype.kind in "iu" and (index == np.arange(len(index))).all()
+    return None if counts else index
+
+
+def check_labels(ours: Any | None, theirs: Any | None, name: str, other: str) -> None:
+    """Names on both sides are the same, in the same order.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if ours is None or theirs is None or ours.equals(theirs):
+        return
+    order = "in another order" if set(ours) == set(theirs) else "of other names"
+    raise mistake(
+        f"{name} {_few(ours)}, and {other} {_few(theirs)} {order}",
+        "the same names in the same order",
+        "Bring one into the order of the other, e.g. with latitude.reindex(y.columns), or pass "
+        "bare numbers with .to_numpy().",
+    )
+
+
+def _few(index: Any) -> str:
+    """The first names of an index."""
+    shown = [str(name) for name in index[:3]]
+    return f"[{', '.join(shown)}{', ...' if len(index) > len(shown) else ''}]"
 
 
 #: What tells who is near whom.
@@ -179,8 +234,7 @@ def graph_of(where: Where, signal: Signal) -> Graph:
 def position_of(where: Where) -> Tensor | None:
     """Where to draw the nodes: longitude and latitude, or coordinates of a plane."""
     if isinstance(where, OnGlobe):
-        degrees = np.stack([np.array(where.longitude), np.array(where.latitude)], -1)
-        return torch.from_numpy(degrees.astype(np.float64))
+        return torch.from_numpy(np.stack(where._degrees[::-1], -1))
     if isinstance(where, Tensor | np.ndarray) and where.shape[-1] == 2:
         return torch.as_tensor(where)
     return None

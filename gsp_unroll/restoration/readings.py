@@ -12,7 +12,7 @@ from torch import Tensor
 from .._checks import check_readings, check_same_device, check_signal, mistake
 from .._typing import Mask, Signal
 from ..graph import Graph, safe_reciprocal
-from ..graph.statistics import components
+from ..graph.statistics import components, determined
 from ..operators import SamplingMask
 from ..problems import GLR, GTV, LeastSquares, Prior, Problem, start
 from ..solvers import ADMM, ConjugateGradient, DampedJacobi, Solution
@@ -123,9 +123,7 @@ class Readings:
 
     def determined(self, known: Mask) -> Mask:
         """True at nodes whose part of the graph has a known value."""
-        count = known.new_zeros(self.graph.num_nodes, known.shape[-1], dtype=torch.int64)
-        count.index_add_(0, self.parts, known.to(torch.int64))
-        return (count > 0).index_select(0, self.parts)
+        return determined(self.parts, known)
 
     @property
     def families(self) -> tuple[Family, ...]:

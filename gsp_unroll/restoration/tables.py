@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .._checks import mistake
 from .._typing import Signal
+from .places import named
 
 #: Names by which the dimension of the nodes is known in an xarray.DataArray.
 NODE_NAMES = ("node", "station", "sensor", "site")
@@ -25,6 +26,8 @@ class Form:
     Args:
         signal: the signal.
         back: turns a signal of the same shape into that kind of object.
+        labels: the names of the nodes, an index of pandas; None if they have none.
+        table: what a table is called in messages; None of anything else.
 
     Shapes:
         - **signal:** `(nodes, channels)`
@@ -32,6 +35,8 @@ class Form:
 
     signal: Signal
     back: Callable[[Tensor], Any]
+    labels: Any | None = None
+    table: str | None = None
 
 
 def form_of(y: Any) -> Form:
@@ -94,6 +99,13 @@ def _of_pandas(y: Any) -> Form:
             "a column for each node, each name once",
             "Merge the readings of one node, or rename the columns.",
         )
+    kinds = {y.name: y.dtype} if isinstance(y, pd.Series) else dict(y.dtypes)
+    if times := [str(name) for name, kind in kinds.items() if kind.kind in "mM"]:
+        raise mistake(
+            f"times as values, in {', '.join(times)}",
+            "readings only, and times in the index",
+            "Move them there with y.set_index('name of the column').",
+        )
     values = y.to_numpy()
     if values.dtype.kind not in "fiub":
         # tables with columns of several kinds, and those that mark gaps by pandas.NA
@@ -106,8 +118,10 @@ def _of_pandas(y: Any) -> Form:
                 "Drop the other columns, or convert them with pandas.to_numeric.",
             ) from None
     if isinstance(y, pd.Series):
-        return _of_array(values, lambda x: pd.Series(x, index=y.index, name=y.name))
-    return _of_array(values.T, lambda x: pd.DataFrame(x.T, index=y.index, columns=y.columns))
+        form = _of_array(values, lambda x: pd.Series(x, index=y.index, name=y.name))
+        return replace(form, labels=named(y.index), table=f"a Series of {len(y)} values")
+    form = _of_array(values.T, lambda x: pd.DataFrame(x.T, index=y.index, columns=y.columns))
+    return replace(form, labels=named(y.columns), table=f"a DataFrame of shape {y.shape}")
 
 
 def _of_xarray(y: Any) -> Form:
@@ -136,11 +150,14 @@ def _of_xarray(y: Any) -> Form:
     def wrap(x: np.ndarray) -> Any:
         return ordered.copy(data=x.reshape(shape)).transpose(*y.dims)
 
-    return _of_array(ordered.to_numpy().reshape(shape[0], -1), wrap)
+    labels = y.indexes.get(names[0])
+    form = _of_array(ordered.to_numpy().reshape(shape[0], -1), wrap)
+    return replace(form, labels=None if labels is None else named(labels))
 
 
 def check_times(index: Any, name: str) -> None:
-    """Times ascend, each once, in one zone or in none; any other index may be as it likes.
+    """Times ascend, each once, in one zone or in none; any other index may be as it likes: what
+    times written as text or as bare numbers mean, nobody can tell.
 
     Args:
         index: a pandas Index.
@@ -162,7 +179,7 @@ def check_times(index: Any, name: str) -> None:
             )
         if zones:
             index = pd.DatetimeIndex(index)
-    if not isinstance(index, pd.DatetimeIndex):
+    if not isinstance(index, pd.DatetimeIndex | pd.PeriodIndex | pd.TimedeltaIndex):
         return
     if index.hasnans or not index.is_unique:
         raise mistake(

@@ -518,6 +518,12 @@ MISTAKES = {
         "one weight per edge",
         "edge_weight",
     ),
+    "columns in three axes": (
+        lambda: from_edge_index(BOTH.unsqueeze(-1), num_nodes=3),
+        r"shape \(2, 4, 1\)",
+        r"\(2, columns\)",
+        "torch.stack",
+    ),
     "a matrix for each edge": (
         lambda: from_pyg(Data(edge_index=BOTH, num_nodes=3, edge_attr=torch.ones(4, 1, 2))),
         r"edge_attr of shape \(4, 1, 2\)",

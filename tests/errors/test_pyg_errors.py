@@ -42,6 +42,12 @@ def network(*given):
 # what is wrong: (the call, a word of "Got", a word of "Expected", a word of the advice)
 MISTAKES = {
     # ---- transforms
+    "a weight in place of a prior": (
+        lambda: RestoreSignal(0.3),
+        "prior=0.3",
+        "a function that makes the prior",
+        "functools.partial",
+    ),
     "no neighbours": (lambda: LearnGraph(k=0), "k=0", "at least 1", "Set k"),
     "a name in place of names": (
         lambda: LearnGraph(attrs="pos"),

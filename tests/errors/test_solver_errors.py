@@ -13,6 +13,7 @@ from gsp_unroll.operators import (
     Laplacian,
     MatrixFree,
     SamplingMask,
+    Stack,
 )
 from gsp_unroll.problems import GLR, GTV, Interpolation, LeastSquares, Prior, Problem, start
 from gsp_unroll.solvers import ADMM, ConjugateGradient
@@ -73,6 +74,14 @@ MISTAKES = {
             Y, GTV(BATCH).systems
         ),
         "3 observed values for a batch of 2 graphs",
+        "one observation per node",
+        "one by one",
+    ),
+    "more observations than nodes of a batch": (
+        lambda: LeastSquares(Stack(2 * (Diagonal(torch.ones(4, 1)),)), torch.cat([Y, Y])).value(
+            Y, GTV(BATCH).systems
+        ),
+        "8 observed values for a batch of 2 graphs",
         "one observation per node",
         "one by one",
     ),

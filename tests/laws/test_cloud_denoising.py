@@ -208,6 +208,20 @@ def test_a_denoised_cloud_turns_with_the_noisy_one():
     assert (x.norm(dim=-1) - 1).abs().mean() < 0.5 * (y.norm(dim=-1) - 1).abs().mean()
 
 
+def test_a_cloud_keeps_its_type_and_the_digits_of_a_map():
+    network = CloudDenoiser(stages=1, rounds=1, width=4, cg_steps=3).eval()
+    ball = torch.nn.functional.normalize(torch.randn(300, 3).double(), dim=-1)
+    y = ball + 0.03 * torch.randn(300, 3).double()
+    far = torch.tensor([3.8e5, 5.8e6, 1.2e3]).double()
+    with torch.no_grad():
+        near, moved, single = network(y), network(y + far) - far, network(y.float())
+        exact = network.double()(y)
+    assert near.dtype == moved.dtype == torch.float64
+    assert single.dtype == torch.float32
+    for other in (near, moved, single.double()):
+        torch.testing.assert_close(other, exact, rtol=0, atol=1e-5)
+
+
 def test_every_parameter_of_the_denoiser_is_learned():
     network = CloudDenoiser(stages=2, rounds=2)
     y = sphere(250, 0.05, torch.float32)

@@ -205,6 +205,22 @@ def test_clouds_that_make_no_sense_are_refused(arguments, message):
         PointCloud(torch.zeros(4, 3)).subset(torch.ones(3, dtype=torch.bool))
 
 
+@pytest.mark.parametrize(
+    ("color", "message"),
+    [
+        (torch.full((3, 3), torch.nan), "9 values of color that are NaN.*inpaint_attributes"),
+        (torch.tensor([[0.0, 128, 255]]).expand(3, 3), "colours from 0 to 255.*by 255"),
+        (torch.full((3, 3), -0.1), r"colours from -0.1 to -0.1.*clamp"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["ply", "xyz"])
+def test_colours_that_a_file_cannot_hold_are_refused(color, message, suffix, tmp_path):
+    path = tmp_path / f"a.{suffix}"
+    with pytest.raises(ValueError, match=message):
+        write_cloud(path, PointCloud(torch.rand(3, 3), color=color))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_chamfer_distance_is_its_definition(dtype):
     x, y = torch.randn(40, 3, dtype=dtype), torch.randn(60, 3, dtype=dtype)

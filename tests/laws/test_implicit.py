@@ -289,6 +289,16 @@ def test_a_gradient_out_of_reach_does_not_run_away(dtype, level, known):
     assert slope.norm() < 1e3 * g.norm()
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_a_gradient_out_of_reach_has_no_unit(scale):
+    topology = grid_graph((8, 9))
+    A, (b, g) = Laplacian(weighted(topology)), numbers(2, 72, 1)
+    b = variable(A(b))
+    x = ConjugateGradient(1e-10, gradient="implicit").solve(A, b).x
+    once, scaled = (torch.autograd.grad(x, b, s * g, retain_graph=True)[0] for s in (1, scale))
+    torch.testing.assert_close(scaled / scale, once, rtol=1e-5, atol=1e-6 * float(once.norm()))
+
+
 def test_a_system_that_ran_out_of_steps_keeps_its_truncated_gradient():
     topology = path_graph(400)
     w = variable(topology.mask_edges(numbers(topology.num_edges)))

@@ -451,6 +451,24 @@ def test_a_nan_stays_within_a_hop_of_a_product(graph, channels):
     assert torch.equal(dirty[1][~touched], clean[1][~touched])
 
 
+@both_kinds
+@pytest.mark.parametrize("hard", [False, True], ids=["soft", "hard"])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_gradient_that_is_differentiated_further_is_the_same(kind, hard, build, name):
+    # it comes from the steps, the other one from the kernel; gradgradcheck sees the steps only
+    case = Case(kind, build(), hard=hard)
+    with backend(name):
+        x = case(*case.inputs)
+        found, expected = (
+            torch.autograd.grad(x, case.inputs, case.g, create_graph=further, retain_graph=True)
+            for further in (True, False)
+        )
+    for a, b in zip(found, expected, strict=True):
+        assert a.requires_grad
+        assert not b.requires_grad
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
 @by_native
 def test_a_product_is_differentiable_twice():
     topology = SMALL["csr"]()

@@ -179,6 +179,13 @@ def test_bounded_momentum_is_the_two_line_recursion(name):
     assert k == K - 1
 
 
+@pytest.mark.parametrize("kind", [BoundedMomentum, GuardedCG, HeavyBall])
+@pytest.mark.parametrize("heads", [None, 2])
+def test_a_step_size_for_each_step_and_a_momentum_between_two(kind, heads):
+    alpha, beta = kind(K, heads).coefficients()
+    assert (len(alpha), len(beta)) == (K, K - 1)
+
+
 def test_it_starts_at_the_chebyshev_values():
     solve = BoundedMomentum(K).double()
     assert solve.theta.item() == pytest.approx(math.log(0.1))

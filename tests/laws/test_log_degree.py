@@ -177,6 +177,7 @@ def test_graphs_of_a_batch_are_themselves_alone():
     together = log_degree_graph(signals, both)
     assert together.converged
     assert together.error.shape == (3, 1)
+    assert bool(together.error.isfinite().all())
     for g in (0, 2):
         nodes = (batch == g).nonzero()[:, 0]
         position = torch.full((12,), -1)

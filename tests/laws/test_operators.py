@@ -114,6 +114,9 @@ def test_positive_operators(name):
 def test_node_counts_are_those_of_the_map(name):
     A, shape = operator(name)
     assert A.num_inputs in (None, shape[-2])
+    for both in (A + Identity(), Identity() + A):  # one that suits any signal hides nothing
+        if A.num_inputs == A.num_outputs and not A.couples_channels:
+            assert (both.num_inputs, both.num_outputs) == (A.num_inputs, A.num_outputs)
     assert A.num_outputs in (None, A(random(*shape)).shape[-2])
 
 

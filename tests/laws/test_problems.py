@@ -152,10 +152,7 @@ def test_the_threshold_is_written_once():
         if forms.search(line)
     }
     assert found == {
-        (
-            "problems/priors/thresholds.py",
-            "return z - torch.clamp(z, -t, t)  # type: ignore[arg-type]",
-        ),
+        ("problems/priors/thresholds.py", "return torch.where(z.abs() <= t, 0, z - t * z.sign())"),
         ("solvers/log_degree.py", "return z.clamp(min=0)"),  # weights of at least 0
         ("unroll/linear_program.py", "qt1 = torch.relu(q1 + mu_d / gamma)"),
         ("unroll/linear_program.py", "qt2 = torch.relu(q2 + mu_e / gamma)"),

@@ -272,9 +272,14 @@ def test_nodes_that_nothing_is_known_of_keep_the_level_of_the_others():
         edge_index=edges((0, 1), (1, 0), (2, 3), (3, 2)),
     )
     for prior in (GLR, GTV):
-        assert RestoreSignal(prior)(data).x.flatten().tolist() == pytest.approx([2.0] * 4)
+        with pytest.warns(UserWarning, match=r"2 values of x lie in parts .* mean of their graph"):
+            found = RestoreSignal(prior)(data).x
+        assert found.flatten().tolist() == pytest.approx([2.0] * 4)
     nothing = Data(x=torch.full((3, 1), torch.nan), edge_index=BOTH_WAYS)
-    assert RestoreSignal(GLR)(nothing).x.tolist() == [[0.0]] * 3
+    with pytest.warns(UserWarning, match="3 values of x"):
+        assert RestoreSignal(GLR)(nothing).x.tolist() == [[0.0]] * 3
+    joined = Data(x=data.x, edge_index=edges((0, 1), (1, 0), (1, 2), (2, 1), (2, 3), (3, 2)))
+    assert RestoreSignal(GLR)(joined).x.isfinite().all()  # and no warning
 
 
 def test_a_solver_that_stops_early_is_reported():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gsp_unroll import GLR, path_graph, restore
-from gsp_unroll.restoration import Fixed
+from gsp_unroll.restoration import Fixed, OnGlobe
 
 pd = pytest.importorskip("pandas")
 xr = pytest.importorskip("xarray")
@@ -96,6 +96,20 @@ MISTAKES = {
         lambda: frame(pd.Index(list(HOURS[::-1]), dtype=object)),
         "do not ascend",
     ),
+    "periods that fall": (
+        lambda: frame(pd.period_range("2024-01", periods=3, freq="M")[::-1]),
+        "do not ascend",
+    ),
+    "a column of times": (
+        lambda: frame(HOURS[:4]).reset_index().iloc[:, :4],
+        "times as values, in index.*set_index",
+    ),
+    "a Series of times": (lambda: pd.Series(HOURS[:4], SENSORS), "times as values"),
+    "a row for each sensor": (
+        lambda: pd.DataFrame(np.ones((4, 3)), SENSORS),
+        r"a DataFrame of shape \(4, 3\) for 4 nodes.*y.T",
+    ),
+    "too many values": (lambda: pd.Series(np.ones(6)), "a Series of 6 values for 4 nodes"),
     "words": (lambda: frame(HOURS).assign(west="warm"), "values that are no numbers.*to_numeric"),
     "no node": (lambda: xr.DataArray(np.ones(4), dims="place"), r"\('place',\).*rename"),
     "two nodes": (lambda: xr.DataArray(np.ones((4, 4)), dims=("node", "site")), "exactly one"),
@@ -107,6 +121,46 @@ MISTAKES = {
         "do not ascend in the coordinate 'time'.*sortby",
     ),
 }
+
+
+LATITUDE = pd.Series([54.0, 51.0, 48.0, 51.5], SENSORS)
+LONGITUDE = pd.Series([9.0, 13.0, 11.0, 7.0], SENSORS)
+ORDERS = {
+    "Series": lambda y, names: pd.Series(y[:, 0], SENSORS)[names],
+    "DataFrame": lambda y, names: pd.DataFrame(y.T, HOURS, SENSORS)[names],
+    "DataArray": lambda y, names: xr.DataArray(
+        y, dims=("station", "time"), coords={"station": SENSORS}
+    ).sel(station=names),
+}
+
+
+@pytest.mark.parametrize("kind", ORDERS)
+def test_names_of_places_and_of_the_signal_are_the_same(kind, values):
+    y, where = np.nan_to_num(values), OnGlobe(LATITUDE, LONGITUDE)
+    result = restore(ORDERS[kind](y, SENSORS), where, CHOICE)
+    bare = restore(y[:, :1] if kind == "Series" else y, where, CHOICE)
+    np.testing.assert_allclose(
+        np.asarray(result.x).reshape(-1),
+        np.asarray(bare.x.T if kind == "DataFrame" else bare.x).reshape(-1),
+    )
+    turned = ORDERS[kind](y, SENSORS[::-1])
+    with pytest.raises(ValueError, match=r"Got a signal on \[west, .*in another order.*reindex"):
+        restore(turned, where, CHOICE)
+    others = OnGlobe(LATITUDE.rename(str.upper), LONGITUDE.rename(str.upper))
+    with pytest.raises(ValueError, match=r"places \[NORTH, .*of other names"):
+        restore(turned, others, CHOICE)
+    # a side without names, or with numbers from 0, is taken as it comes
+    for unnamed in (OnGlobe(LATITUDE.to_numpy(), LONGITUDE.reset_index(drop=True)), where):
+        restore(turned if unnamed is not where else y, unnamed, CHOICE)
+
+
+def test_latitudes_and_longitudes_have_one_order():
+    with pytest.raises(ValueError, match=r"Got latitudes .*longitudes .*in another order"):
+        OnGlobe(LATITUDE, LONGITUDE[::-1])
+    assert repr(OnGlobe(LATITUDE, LONGITUDE)) == (
+        "OnGlobe(4 places, latitude 48 to 54, longitude 7 to 13)"
+    )
+    assert repr(OnGlobe([], [])) == "OnGlobe(no places)"
 
 
 @pytest.mark.parametrize("name", MISTAKES)
