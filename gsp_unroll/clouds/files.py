@@ -29,7 +29,7 @@ def read_cloud(path: str | Path) -> PointCloud:
       four to six are colours from 0 to 255 if all are whole, in that range, and not all of length
       1, else normals.
       Between numbers are blanks or commas; lines that begin with `#` or `//` are left out.
-    - `.las` and `.laz`: coordinates in float64 as scaled in the file, and 16-bit colours.
+    - `.las` and `.laz`: coordinates as scaled in the file, and 16-bit colours.
 
     Coordinates are float64 where the file has more than float32 can hold, else float32. Points that
     a file gives as NaN stay so: see `PointCloud.known`. Whole files are read: memory is a few times
