@@ -97,14 +97,15 @@ class EdgeList(Topology):
         where the search for duplicates would take as long as making them."""
         systems = Systems() if systems is None else systems
         made = object.__new__(cls)
-        made.__dict__.update(
-            edge_index=edge_index,
-            num_nodes=num_nodes,
-            batch=systems.batch,
-            directed=directed,
-            num_graphs=None if systems.batch is None else systems.num_graphs,
-            _systems=systems,
-        )
+        for name, value in {
+            "edge_index": edge_index,
+            "num_nodes": num_nodes,
+            "batch": systems.batch,
+            "directed": directed,
+            "num_graphs": None if systems.batch is None else systems.num_graphs,
+            "_systems": systems,
+        }.items():
+            object.__setattr__(made, name, value)
         return made
 
     def to(self, device: torch.device | str) -> EdgeList:
