@@ -20,11 +20,13 @@ from gsp_unroll.unroll import (
     HeavyBall,
     VectorGTVUnroll,
 )
+from tests.capture import needs_capture
 from tests.registries import cloud
 from tests.registries_layers import Case
 
 pytestmark = [
     pytest.mark.slow,
+    needs_capture,
     # torch.compile itself makes an instance of every autograd function that it traces
     pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
 ]

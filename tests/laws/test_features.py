@@ -18,6 +18,7 @@ from gsp_unroll.features import (
 from gsp_unroll.graph import EdgeList, grid_graph, knn_graph, path_graph, product_graph
 from gsp_unroll.graph.convert import to_edge_list
 from gsp_unroll.learners import MahalanobisLearner
+from tests.capture import needs_capture
 from tests.registries import TOPOLOGIES, cloud
 
 SHAPE = (4, 6)
@@ -114,8 +115,11 @@ def test_features_are_differentiable(network):
 
 # torch's own tracer of autograd functions makes an instance of one, and is warned about it
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@needs_capture
 def test_compiled_with_a_learner_equals_eager(network):
     module, features = build(network, heads=HEADS)
+    if torch.__version__ < "2.12" and isinstance(module, GridCNN):
+        pytest.skip("torch 2.11 mistakes the layout of a captured convolution in float64")
     topology = grid_graph(SHAPE)
     learner = MahalanobisLearner(OUT // HEADS, heads=HEADS).double()
 

@@ -17,6 +17,7 @@ from gsp_unroll.learners import (
     MahalanobisLearner,
     full_precision,
 )
+from tests.capture import needs_capture
 from tests.registries import TOPOLOGIES, UNDIRECTED, cloud
 
 D = 3
@@ -450,6 +451,7 @@ COMPILED = {
 # torch's own tracer of autograd functions makes an instance of one, and is warned about it
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @over(COMPILED)
+@needs_capture
 def test_compiled_equals_eager(build, parametric):
     topology = build()
     learner = learner_for(parametric, topology, HEADS)

@@ -45,6 +45,7 @@ from gsp_unroll.models import (
     bilinear,
     green_first,
 )
+from tests.capture import needs_capture
 
 SHAPE = (6, 8)
 NODES = 48
@@ -246,6 +247,7 @@ def test_a_solver_never_sees_autocast(correction):
 # torch's own tracer of autograd functions makes an instance of one, and is warned about it
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("autocast", [False, True])
+@needs_capture
 def test_the_demosaicker_compiles_in_one_piece_once_its_grids_are_there(autocast):
     network = DemosaicNetwork(heads=2, features=3, width=4, num_iterations=1, cg_steps=2)
     randomised(network)

@@ -19,6 +19,7 @@ from gsp_unroll.graph import (
 from gsp_unroll.learners import MahalanobisLearner, TemporalLearner
 from gsp_unroll.operators import Adjacency, Laplacian
 from gsp_unroll.testing import check_learner, check_topology, dense_matrix
+from tests.capture import needs_capture
 from tests.registries import cloud, edges
 
 SPACES = {
@@ -282,6 +283,7 @@ def test_a_copy_is_equal_and_independent(clone):
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@needs_capture
 def test_compiled_equals_eager():
     learner, f = learner_of(2), features_of(2, grad=True)
     torch._dynamo.reset()
