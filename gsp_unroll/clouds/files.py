@@ -260,6 +260,20 @@ def _write_text(path: Path, cloud: PointCloud) -> None:
     np.savetxt(path, np.concatenate(table, 1), formats)
 
 
+def _check_las_size(path: Path) -> None:
+    """Records that a header promises fit into the file: laspy goes on reading beyond its end."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        header = file.read(247)
+    #: where their number stands, and how many bytes each takes at least
+    for name, start, least in (("records", 100, 54), ("extended records", 243, 60)):
+        if len(header) < start + 4 or (start > 227 and header[24:26] < b"\x01\x04"):
+            continue
+        count = int.from_bytes(header[start : start + 4], "little")
+        if count * least > size:
+            raise ValueError(f"cut short: its header promises {count} {name} in {size} bytes")
+
+
 def _read_las(path: Path) -> PointCloud:
     try:
         import laspy
@@ -268,6 +282,7 @@ def _read_las(path: Path) -> PointCloud:
             "Got no laspy. Expected it for LAS files. "
             "Run pip install 'gsp_unroll[clouds]', or convert the file to PLY."
         ) from error
+    _check_las_size(path)
     with laspy.open(path) as file:
         # a compressed point may take a bit or less
         packed = file.header.are_points_compressed

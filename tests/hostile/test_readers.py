@@ -84,6 +84,14 @@ def state_file(tmp_path, text):
     return path.read_bytes()
 
 
+def las_file(start, count):
+    """A valid file but for the number that stands there in its header."""
+    whole = bytearray(next(iter(READERS["las"].seeds())))
+    whole[24:26] = bytes((1, 4))
+    whole[start : start + 4] = count.to_bytes(4, "little")
+    return bytes(whole)
+
+
 DEEP = "[" * 100_000
 
 #: What once went wrong, or would if memory were taken on the word of a header.
@@ -94,6 +102,8 @@ CASES = {
         lambda _: ply_header(("other", -(10**12)), ("vertex", 10**12)),
     ),
     "ply, a header without end": ("ply", lambda _: b"ply\n" + b"comment\n" * 20_000),
+    "las, 3 * 10^9 records": ("las", lambda _: las_file(100, 3 * 10**9)),
+    "las, 3 * 10^9 records behind the points": ("las", lambda _: las_file(243, 3 * 10**9)),
     "png, 10^5 by 10^5": ("png", lambda _: png_header(100_000, 100_000)),
     "png of 16 bits, 10^5 by 10^5": ("png", lambda _: png_header(100_000, 100_000, 16)),
     "png of 16 bits, one endless row": ("png", lambda _: png_header(2**31 - 1, 1, 16)),
