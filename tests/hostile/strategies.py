@@ -144,6 +144,8 @@ def _with_edge(e, w, edge, weight=1.0):
     if e.ndim != 2 or e.shape[0] != 2:
         return e, w
     more = w.new_full((*w.shape[:-1], 1) if w.ndim == 1 else (1, *w.shape[1:]), weight)
+    if max(map(abs, edge)) > torch.iinfo(torch.int32).max and e.dtype == torch.int32:
+        e = e.long()
     return torch.cat([e, e.new_tensor(edge).unsqueeze(-1)], 1), torch.cat([w, more])
 
 
