@@ -253,6 +253,9 @@ def _read_tiff(path: Path) -> np.ndarray:
     with tifffile.TiffFile(path) as file:
         page = file.pages.first
         kind = tifffile.PHOTOMETRIC(page.photometric).name
+        promised, present = math.prod(page.chunked), len(page.dataoffsets)
+        if present < promised:  # tifffile would look for each of them
+            raise ValueError(f"cut short: {present} of {promised} strips or tiles")
         values = np.asarray(file.asarray())
         turned = page.tags.valueof(ORIENTATION, 1)
     if kind not in ("RGB", "MINISBLACK", "MINISWHITE"):
