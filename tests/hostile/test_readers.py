@@ -42,11 +42,12 @@ def png_header(width, height, bits=8):
     )  # fmt: skip
 
 
-def tiff_header(width, height, rows_per_strip=None):
+def tiff_header(width, height, rows_per_strip=None, **options):
     import tifffile
 
     file = io.BytesIO()
-    tifffile.imwrite(file, np.zeros((3, 5), np.uint8), photometric="minisblack", metadata=None)
+    options |= {"photometric": "minisblack", "metadata": None}
+    tifffile.imwrite(file, np.zeros((3, 5), np.uint8), **options)
     data = bytearray(file.getvalue())
     for tag, size in ((256, width), (257, height), (278, rows_per_strip or height)):
         at = data.index(struct.pack("<H", tag), 8)
@@ -108,7 +109,10 @@ CASES = {
     "png of 16 bits, 10^5 by 10^5": ("png", lambda _: png_header(100_000, 100_000, 16)),
     "png of 16 bits, one endless row": ("png", lambda _: png_header(2**31 - 1, 1, 16)),
     "tiff, 10^5 by 10^5": ("tiff", lambda _: tiff_header(100_000, 100_000)),
-    "tiff, 10^7 rows of which one is there": ("tiff", lambda _: tiff_header(5, 10**7, 1)),
+    "tiff, 10^7 packed rows of which one is there": (
+        "tiff",
+        lambda _: tiff_header(5, 10**7, 1, compression="zlib"),
+    ),
     "weights of a network too large": (
         "weights",
         lambda folder: network_file(folder, arguments='{"width": 1000000}'),
