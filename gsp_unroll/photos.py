@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -113,9 +113,22 @@ def _tiff_header(path: Path) -> PhotoHeader:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        (shape, kind) = file.series[0].shape, file.series[0].dtype
+        page = _only_page(file)
+        shape, kind = page.shape, page.dtype
     pixels = shape[:-1] if len(shape) == 3 and shape[-1] <= 4 else shape
     return PhotoHeader(math.prod(pixels[:-1]), pixels[-1], 8 * np.dtype(kind).itemsize)
+
+
+def _only_page(file: Any) -> Any:
+    """The first page of a TIFF file; a smaller second one is a preview. The pages after it are left
+    alone: in a damaged file there may be millions."""
+    page = file.pages.first
+    with suppress(IndexError):
+        if file.pages[1].shape == page.shape:
+            raise ValueError("it holds several pages of one size")
+    if (file.imagej_metadata or {}).get("images", 1) > 1:
+        raise ValueError("it holds several images")
+    return page
 
 
 @contextmanager
@@ -251,12 +264,12 @@ def _read_tiff(path: Path) -> np.ndarray:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        page = file.pages.first
+        page = _only_page(file)
         kind = tifffile.PHOTOMETRIC(page.photometric).name
         promised, present = math.prod(page.chunked), len(page.dataoffsets)
         if present < promised:  # tifffile would look for each of them
             raise ValueError(f"cut short: {present} of {promised} strips or tiles")
-        values = np.asarray(file.asarray())
+        values = np.asarray(page.asarray())
         turned = page.tags.valueof(ORIENTATION, 1)
     if kind not in ("RGB", "MINISBLACK", "MINISWHITE"):
         raise ValueError(f"its values are {kind}")

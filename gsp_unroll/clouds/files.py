@@ -283,13 +283,19 @@ def _read_las(path: Path) -> PointCloud:
             "Run pip install 'gsp_unroll[clouds]', or convert the file to PLY."
         ) from error
     _check_las_size(path)
-    with laspy.open(path) as file:
+    # a damaged file would abort the process within the threads of the parallel reader
+    with laspy.open(path, laz_backend=laspy.LazBackend.Lazrs) as file:
         # a compressed point may take a bit or less
         packed = file.header.are_points_compressed
         room = (1000 if packed else 1) * path.stat().st_size
         if file.header.point_count * (1 if packed else file.header.point_format.size) > room:
             raise ValueError(f"cut short: its header promises {file.header.point_count} points")
-        data = file.read()
+        try:
+            data = file.read()
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # Rust's, which is no Exception
+                raise
+            raise ValueError("its compressed points are damaged") from error
         promised = file.header.point_count
     if len(data.points) != promised:
         raise ValueError(f"cut short: {len(data.points)} of {promised} points")

@@ -186,7 +186,7 @@ class _Similarity(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[None, None, Tensor, None]:
         x, w = ctx.saved_tensors
-        if not torch.is_grad_enabled():
+        if not (torch.is_grad_enabled() or transformed()):
             return None, None, ctx.kernel.reverse(ctx.topology.plan, x, w, g, ctx.floor), None
         slope = torch.where(w > ctx.floor, -2 * g * w, 0)
         return None, None, laplacian(ctx.topology, slope, x), None
@@ -217,9 +217,12 @@ class _OverDegrees(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[None, None, Tensor, None]:
         (w,) = ctx.saved_tensors
-        if not torch.is_grad_enabled():
+        if not (torch.is_grad_enabled() or transformed()):
             return None, None, ctx.kernel.reverse(ctx.topology.plan, w, g, ctx.smallest), None
-        (grad,) = torch.autograd.grad(ctx.topology._over_degrees(w), w, g, create_graph=True)
+        recorded = torch.is_grad_enabled()
+        with torch.enable_grad():
+            divided = ctx.topology._over_degrees(w)
+            (grad,) = torch.autograd.grad(divided, w, g, create_graph=recorded)
         return None, None, grad, None
 
 

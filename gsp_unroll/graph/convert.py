@@ -23,7 +23,7 @@ from .edge_list import (
     edges_of_keys,
     systems_of,
 )
-from .graph import Graph
+from .graph import Graph, check_graph
 from .grid import Grid
 from .topology import Topology
 
@@ -190,6 +190,7 @@ def columns_of(graph: Graph) -> tuple[Tensor, Weight]:
     Raises:
         ValueError: weights with batch axes.
     """
+    check_graph(graph)
     if graph.weight.ndim != 1:
         raise mistake(
             f"edge weights of shape {tuple(graph.weight.shape)}",

@@ -250,3 +250,17 @@ class Graph:
         from .foreign import to_pygsp
 
         return to_pygsp(self, coords)
+
+
+def check_graph(graph: object) -> None:
+    """A graph with weights, and not its structure alone or something of another package."""
+    if isinstance(graph, Graph):
+        return
+    advice = "Make one: Graph.from_pyg(data), Graph.from_networkx(G) or Graph.from_scipy(W)."
+    if isinstance(graph, Topology):
+        advice = "Give it weights: Graph(topology, weight), e.g. topology.edge_mask.float()."
+    elif isinstance(graph, Tensor):
+        advice = "Of a matrix of weights make one: Graph.from_adjacency(W)."
+    raise mistake(
+        f"a {type(graph).__name__} for a graph", "a Graph: edges and their weights", advice
+    )

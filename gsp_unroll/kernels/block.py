@@ -29,7 +29,7 @@ from torch import Tensor
 from .._typing import Signal, Weight
 from .captured import captured
 from .plans import Csr, Stencil
-from .registry import find
+from .registry import find, transformed
 
 Norm = Literal["none", "l1", "l2"]
 
@@ -139,7 +139,7 @@ class _Solve(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         tensors = ctx.saved_tensors
         wanted = ctx.needs_input_grad[3:]
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or transformed():
             gradients = _by_reference(ctx.block, ctx.reference, tensors, wanted, g)
         else:
             gradients = ctx.kernel.reverse(ctx.block.with_tensors(tensors), g)
@@ -154,10 +154,12 @@ def _by_reference(
     wanted: tuple[bool, ...],
     g: Tensor,
 ) -> list[Tensor | None]:
-    """The gradients with a graph of their own."""
-    # an alias of each input: the graph of the gradients then ends where the block began
-    inputs = tuple(t.view_as(t) if want else t for t, want in zip(tensors, wanted, strict=True))
-    x = reference(block.with_tensors(inputs))
-    sources = [t for t, want in zip(inputs, wanted, strict=True) if want]
-    found = iter(torch.autograd.grad(x, sources, g, create_graph=True, allow_unused=True))
+    """The gradients by the steps, with a graph of their own where one is recorded."""
+    recorded = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # an alias of each input: the graph of the gradients then ends where the block began
+        inputs = tuple(t.view_as(t) if want else t for t, want in zip(tensors, wanted, strict=True))
+        x = reference(block.with_tensors(inputs))
+        sources = [t for t, want in zip(inputs, wanted, strict=True) if want]
+        found = iter(torch.autograd.grad(x, sources, g, create_graph=recorded, allow_unused=True))
     return [next(found) if want else None for want in wanted]

@@ -68,7 +68,9 @@ def _laplacian(function: Call) -> Callable[[Csr, Tensor, Tensor], Tensor]:
 def _edge_energy(function: Call) -> Callable[[Csr, Tensor, Tensor], Tensor]:
     def edge_energy(plan: Csr, x: Tensor, g: Tensor) -> Tensor:
         """`sum over channels of (grad x)(grad g)`, one value per edge."""
-        e = x.new_empty(*x.shape[:-2], plan.num_edges)
+        # a sum over no channels is 0, and nothing would write it
+        make = x.new_empty if x.shape[-1] else x.new_zeros
+        e = make(*x.shape[:-2], plan.num_edges)
         _run(function, plan, x.shape[-1], x.shape[:-2], x, g, _on_edges(e))
         return e
 

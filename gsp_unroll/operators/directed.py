@@ -9,6 +9,7 @@ from torch import Tensor
 from .._checks import check_same_kind, mistake
 from .._typing import EdgeSignal, Signal
 from ..graph import Graph, Systems, safe_reciprocal
+from ..graph.graph import check_graph
 from .base import LinearOperator, SelfAdjoint
 
 
@@ -52,6 +53,7 @@ class DirectedLaplacian(LinearOperator):
     listens: Signal = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        check_graph(self.graph)
         topology = self.graph.topology
         if not topology.directed:
             raise mistake(

@@ -10,6 +10,7 @@ from torch import Tensor
 from .._checks import check_same_kind, mistake
 from .._typing import EdgeSignal, Signal
 from ..graph import Graph, Systems, Topology, safe_reciprocal, safe_reciprocal_root
+from ..graph.graph import check_graph
 from .base import LinearOperator, Split
 
 
@@ -84,6 +85,7 @@ class Incidence(LinearOperator):
     graph: Graph
 
     def __post_init__(self) -> None:
+        check_graph(self.graph)
         object.__setattr__(self, "num_inputs", self.graph.topology.num_nodes)
         object.__setattr__(self, "num_outputs", self.graph.topology.num_edges)
 
@@ -143,6 +145,7 @@ class Laplacian(LinearOperator):
     scale: Signal = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        check_graph(self.graph)
         if self.normalization not in ("none", "sym", "rw"):
             raise mistake(
                 f"normalization={self.normalization!r}",
@@ -228,6 +231,7 @@ class Adjacency(LinearOperator):
     graph: Graph
 
     def __post_init__(self) -> None:
+        check_graph(self.graph)
         object.__setattr__(self, "num_inputs", self.graph.topology.num_nodes)
         object.__setattr__(self, "num_outputs", self.graph.topology.num_nodes)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from .._checks import check_positive_count, check_same_kind
 from .._typing import Signal
 from ..graph import Graph, Systems
+from ..graph.graph import check_graph
 from .base import SelfAdjoint
 
 
@@ -44,6 +45,7 @@ class LaplacianPower(SelfAdjoint):
     power: int = 1
 
     def __post_init__(self) -> None:
+        check_graph(self.graph)
         check_positive_count(self.power, "power")
         object.__setattr__(self, "num_inputs", self.graph.topology.num_nodes)
         object.__setattr__(self, "num_outputs", self.graph.topology.num_nodes)

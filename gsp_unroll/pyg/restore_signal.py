@@ -111,8 +111,8 @@ class RestoreSignal(BaseTransform):
         if guesses:
             warnings.warn(
                 f"{guesses} values of {self.attr} lie in parts of the graph without any that was "
-                "observed. They were set to the mean of their graph. Join more neighbours, or mark "
-                "them as missing.",
+                "observed. They were set to the mean of their graph, or to 0 where it has none. "
+                "Join more neighbours, or drop these nodes.",
                 UserWarning,
                 stacklevel=4,
             )

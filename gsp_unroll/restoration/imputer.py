@@ -13,7 +13,7 @@ from .._checks import mistake
 from ..graph import Graph
 from .choice import Choice, Fixed, HoldOut
 from .one_call import restore
-from .places import NEIGHBORS, Where, graph_of, place_graph
+from .places import NEIGHBORS, Where, check_labels, graph_of, place_graph
 from .readings import Readings
 from .trend import plane_of
 
@@ -63,6 +63,8 @@ class GraphImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             X: samples, NaN where nothing is known.
             y: not read.
         """
+        names = getattr(X, "columns", None)
+        check_labels(names, getattr(self.where, "labels", None), "columns", "places")
         X = self._checked(X, reset=True)
         if X.shape[1] < 2:
             raise mistake(

@@ -83,34 +83,40 @@ class OnGlobe:
 
 
 def labels_of(values: Any) -> Any | None:
-    """The names of the entries of a pandas Series; None of anything else, and of mere numbers
-    from 0."""
-    if "pandas" not in {base.__module__.partition(".")[0] for base in type(values).__mro__}:
-        return None
-    return named(values.index)
-
-
-def named(index: Any) -> Any | None:
-    """An index of pandas, or None if it only counts from 0."""
-    counts = index.dtype.kind in "iu" and (index == np.arange(len(index))).all()
-    return None if counts else index
+    """The names of the entries, an index of pandas: of a Series or of an xarray.DataArray; None of
+    anything else."""
+    packages = {base.__module__.partition(".")[0] for base in type(values).__mro__}
+    if "pandas" in packages:
+        return values.index
+    if "xarray" in packages and len(values.dims) == 1:
+        return values.indexes.get(values.dims[0])
+    return None
 
 
 def check_labels(ours: Any | None, theirs: Any | None, name: str, other: str) -> None:
-    """Names on both sides are the same, in the same order.
+    """Names on both sides are the same, in the same order. A side that counts from 0 has no names,
+    unless the other side has just these numbers in another order.
 
     Raises:
         ValueError: they are not.
     """
-    if ours is None or theirs is None or ours.equals(theirs):
+    if ours is None or theirs is None or ours.equals(theirs) or list(ours) == list(theirs):
         return
-    order = "in another order" if set(ours) == set(theirs) else "of other names"
+    same = len(ours) == len(theirs) and sorted(map(str, ours)) == sorted(map(str, theirs))
+    if not same and (_counts(ours) or _counts(theirs)):
+        return
     raise mistake(
-        f"{name} {_few(ours)}, and {other} {_few(theirs)} {order}",
+        f"{name} {_few(ours)}, and {other} {_few(theirs)} "
+        f"{'in another order' if same else 'of other names'}",
         "the same names in the same order",
         "Bring one into the order of the other, e.g. with latitude.reindex(y.columns), or pass "
         "bare numbers with .to_numpy().",
     )
+
+
+def _counts(index: Any) -> bool:
+    """Whether an index only counts from 0."""
+    return index.dtype.kind in "iu" and list(index) == list(range(len(index)))
 
 
 def _few(index: Any) -> str:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from .._checks import mistake
 from .._typing import Signal
-from .places import named
 
 #: Names by which the dimension of the nodes is known in an xarray.DataArray.
 NODE_NAMES = ("node", "station", "sensor", "site")
@@ -119,9 +118,9 @@ def _of_pandas(y: Any) -> Form:
             ) from None
     if isinstance(y, pd.Series):
         form = _of_array(values, lambda x: pd.Series(x, index=y.index, name=y.name))
-        return replace(form, labels=named(y.index), table=f"a Series of {len(y)} values")
+        return replace(form, labels=y.index, table=f"a Series of {len(y)} values")
     form = _of_array(values.T, lambda x: pd.DataFrame(x.T, index=y.index, columns=y.columns))
-    return replace(form, labels=named(y.columns), table=f"a DataFrame of shape {y.shape}")
+    return replace(form, labels=y.columns, table=f"a DataFrame of shape {y.shape}")
 
 
 def _of_xarray(y: Any) -> Form:
@@ -152,7 +151,7 @@ def _of_xarray(y: Any) -> Form:
 
     labels = y.indexes.get(names[0])
     form = _of_array(ordered.to_numpy().reshape(shape[0], -1), wrap)
-    return replace(form, labels=None if labels is None else named(labels))
+    return replace(form, labels=labels)
 
 
 def check_times(index: Any, name: str) -> None:

@@ -24,6 +24,7 @@ from .._checks import (
 )
 from .._typing import PerSystem, Signal
 from ..graph import Systems, safe_reciprocal
+from ..kernels.registry import transformed
 from ..operators import LinearOperator
 from .fused import converge
 from .implicit import with_exact_derivatives
@@ -333,7 +334,8 @@ class ConjugateGradient:
         Such a solver may be content with less than `rtol`: with a residual that is `share` of that
         of the start, but `at_most` times `b`.
         """
-        if self.gradient == "unrolled" or not torch.is_grad_enabled():
+        steps = self.gradient == "unrolled" or transformed()
+        if steps or not torch.is_grad_enabled():
             return self._iterate(A, b, x0, None, share, at_most)
         with torch.no_grad():
             solution = self._iterate(A, b, x0, None, share, at_most)

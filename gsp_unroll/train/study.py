@@ -54,7 +54,11 @@ class Study:
 
     def __post_init__(self) -> None:
         if not self.arms or not self.seeds:
-            raise mistake("a study without arms or without seeds", "one at least", f"See {EXAMPLE}")
+            raise mistake(
+                "a study without arms or without seeds",
+                "one at least",
+                f"Write it as in {EXAMPLE}.",
+            )
         if len(set(self.seeds)) < len(self.seeds):
             raise mistake(f"seeds={list(self.seeds)}", "each once", "Leave out the repeated ones.")
         for name in self.arms:
@@ -90,7 +94,9 @@ class Study:
         try:
             return Plan(**values)
         except TypeError as error:  # a value that is missing
-            raise mistake(f"an arm {arm!r} ({error})", "a whole plan", f"See {EXAMPLE}") from error
+            raise mistake(
+                f"an arm {arm!r} ({error})", "a whole plan", f"Write it as in {EXAMPLE}."
+            ) from error
 
     @classmethod
     def read(cls, path: Path) -> Study:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from .._checks import any_parameter, check_same_kind, mistake
 from .._typing import Signal
 from ..graph import Graph
+from ..graph.graph import check_graph
 from ..problems import DataTerm, Interpolation
 
 
@@ -15,6 +16,7 @@ def check_inputs(
 ) -> None:
     """Observation, graph, start and parameters share dtype and device; heads stand where they
     should."""
+    check_graph(graph)
     y, weight = data.y, graph.weight
     name = type(layer).__name__
     check_same_kind(y, weight, "the observation", "the edge weights")

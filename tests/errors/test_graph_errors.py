@@ -21,7 +21,18 @@ from gsp_unroll.graph import (
     to_edge_index,
     to_edge_weight,
     to_pyg,
+    to_scipy,
 )
+from gsp_unroll.operators import (
+    Adjacency,
+    DirectedLaplacian,
+    Identity,
+    Incidence,
+    Laplacian,
+    LaplacianPower,
+)
+from gsp_unroll.problems import GLR, GTF, GTV, LeastSquares, VectorGTV
+from gsp_unroll.unroll import GTVUnroll
 from tests.registries import edges
 from tests.three_parts import assert_three_parts
 
@@ -36,8 +47,32 @@ def graph_on(topology, *batch, **kind):
     return Graph(topology, torch.ones(*batch, topology.num_edges, **kind))
 
 
+TAKE_GRAPHS = [Laplacian, Incidence, Adjacency, LaplacianPower, DirectedLaplacian, GLR, GTV, GTF]
+TAKE_GRAPHS += [VectorGTV, to_adjacency, to_edge_index, to_pyg, to_scipy]
+
 # what is wrong: (the call, a word of "Got", a word of "Expected", a word of the advice)
 MISTAKES = {
+    # ---- Graph
+    **{
+        f"{name} for a graph in {where.__name__}": (
+            lambda where=where, given=given: where(given),
+            f"a {type(given).__name__} for a graph",
+            "a Graph: edges and their weights",
+            advice,
+        )
+        for where in TAKE_GRAPHS
+        for name, given, advice in (
+            ("a topology", PATH, "Graph\\(topology, weight\\)"),
+            ("a matrix", torch.eye(3), "from_adjacency"),
+            ("a Data", Data(), "from_pyg"),
+        )
+    },
+    "a topology for a graph in a layer": (
+        lambda: GTVUnroll(1, 2, rho=1.0)(LeastSquares(Identity(), torch.ones(3, 1)), PATH),
+        "a Grid for a graph",
+        "edges and their weights",
+        "edge_mask",
+    ),
     # ---- EdgeList
     "edge_index transposed": (
         lambda: EdgeList(edges((0, 1), (1, 2), (2, 3)).T, 4),

@@ -41,6 +41,7 @@ def answer(call):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Dropped .* self-loops", UserWarning)
             warnings.filterwarnings("ignore", ".* less than the tolerance", UserWarning)
+            warnings.filterwarnings("ignore", ".* lie in parts of the graph", UserWarning)
             result = call()
     except ValueError as error:
         check_refusal(error)

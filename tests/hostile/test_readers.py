@@ -1,5 +1,6 @@
 """No file makes a reader raise what is not documented, hang, or take memory it only promises."""
 
+import base64
 import io
 import json
 import struct
@@ -93,6 +94,21 @@ def las_file(start, count):
     return bytes(whole)
 
 
+def unpacked(text):
+    """A file that the fuzzer found."""
+    return zlib.decompress(base64.b85decode(text))
+
+
+CHAIN = (
+    "c-r&y)MDUZU|`^9U|?inU<9&MfS3`=W@TVtW@KPuU<R`7{{R2~=NB_r90<5TG)N~KBSee|i1`?q7(^Ku^iBZTf>1"
+    "LAfP^Si4KqUngBZeW25~T(gTWohmI52h%J>FIN;9&8d0!Y1dO=tNiERM1iw8*mfw%`~3J6v!6=x(Cq#DQ8GN6H1P"
+    "<_XtbV+7fW?EX>iJVluf=UL4m*3ug`t?61RrVMF;u;?8"
+)
+PACKED = (
+    "c-r%E40dC{0vMV6Lp)rA7;uA}#NvWV1tUFkJp-)r-i)u<A2awe0?h*Qnw1!sffPH*rr@;S0hKEP<#Rx31t=}y0Jf"
+    "wmvp^v=FF8LYHHCp;PnZcqMoCG5mA*biN-w`C9nE+q5N3j~H`x6D52V=sBLQXxHU<%(Ds~1AAjtvbF)?&ABJ}G3*"
+    "%3@QUH?&`Km4eft+J;ncg$4I%fDd34#Xzkfdl}f*fU%"
+)
 DEEP = "[" * 100_000
 
 #: What once went wrong, or would if memory were taken on the word of a header.
@@ -113,6 +129,7 @@ CASES = {
         "tiff",
         lambda _: tiff_header(5, 10**7, 1, compression="zlib"),
     ),
+    "tiff, a chain of pages that took minutes": ("tiff", lambda _: unpacked(CHAIN)),
     "weights of a network too large": (
         "weights",
         lambda folder: network_file(folder, arguments='{"width": 1000000}'),
@@ -137,6 +154,11 @@ CASES = {
     "results of words": ("results", lambda _: b"a\nb,c\n"),
     "results of no text": ("results", lambda _: b"\xff\xfe\n\xff\n\xff\n"),
 }
+
+
+def test_packed_points_of_any_bytes_do_not_end_the_process():
+    pytest.importorskip(NEEDS["las"])
+    read_bytes(READERS["las"], unpacked(PACKED))
 
 
 @pytest.mark.parametrize("name", CASES)

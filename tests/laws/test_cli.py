@@ -152,7 +152,7 @@ def test_bombs_are_refused_before_they_are_read(photos, capsys):
     Path("bomb.png").write_bytes(
         small[:12] + head + zlib.crc32(head).to_bytes(4, "big") + small[33:]
     )
-    tifffile.imwrite("bomb.tif", np.zeros((500, 40, 40), np.uint8), photometric="minisblack")
+    tifffile.imwrite("bomb.tif", np.zeros((1000, 800), np.uint8), photometric="minisblack")
     assert main(["denoise", "bomb.png", "in/a.png", "out"]) == 1
     said = capsys.readouterr().err
     assert "Got 30000 x 20000 pixels, a result of 600 megapixels. Expected at most 64." in said

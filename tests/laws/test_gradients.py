@@ -229,7 +229,7 @@ FEATURES = {
         torch.arange(12).div(2, rounding_mode="floor").double().unsqueeze(-1).expand(12, D).clone()
     ),
     "far apart": lambda: 1e3 * torch.arange(12 * D).double().view(12, D),
-    "farther than a square can tell": lambda: 1e15 * torch.arange(12 * D).double().view(12, D),
+    "farther than a square can tell": lambda: 1e30 * torch.arange(12 * D).double().view(12, D),
     "one far": lambda: torch.ones(12, D).double().index_fill(0, torch.tensor([5]), 1e8),
 }
 

@@ -469,6 +469,20 @@ def test_a_gradient_that_is_differentiated_further_is_the_same(kind, hard, build
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("build", [*LATTICES.values(), *GRAPHS.values()])
+def test_what_no_channel_writes_is_zero(build, dtype):
+    topology = build()
+    x = torch.empty(topology.num_nodes, 0, dtype=dtype, requires_grad=True)
+    w = torch.rand(topology.num_edges, dtype=dtype, requires_grad=True)
+    for _ in range(20):
+        left = [torch.full((topology.num_edges,), torch.nan, dtype=dtype) for _ in range(20)]
+        del left  # in memory that is handed out again
+        assert not topology.edge_energy(x, x).any()
+        assert not torch.autograd.grad(topology.laplacian(w, x).sum(), w)[0].any()
+        assert torch.equal(topology.similarity(x, 30.0), topology.mask_edges(torch.ones_like(w)))
+
+
 @by_native
 def test_a_product_is_differentiable_twice():
     topology = SMALL["csr"]()

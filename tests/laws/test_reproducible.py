@@ -22,13 +22,6 @@ either = pytest.mark.parametrize("topology", [GRID, POINTS], ids=["grid", "point
 
 
 @pytest.fixture
-def deterministic():
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
-@pytest.fixture
 def threads():
     before = torch.get_num_threads()
     yield torch.set_num_threads
@@ -52,7 +45,6 @@ def outcome(layer, call, *inputs):
 # ---- the same bits --------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("deterministic")
 @either
 @pytest.mark.parametrize("case", LAYERS.values(), ids=LAYERS.keys())
 def test_a_layer_repeats_itself_forwards_and_backwards(case, topology):
@@ -67,7 +59,6 @@ def test_a_layer_repeats_itself_forwards_and_backwards(case, topology):
     assert_same_bits(outcome(layer, call, y, w), outcome(layer, call, y, w))
 
 
-@pytest.mark.usefixtures("deterministic")
 @either
 @pytest.mark.parametrize("kind", LEARNERS.values(), ids=LEARNERS.keys())
 def test_a_learner_repeats_itself_forwards_and_backwards(kind, topology):
@@ -79,7 +70,6 @@ def test_a_learner_repeats_itself_forwards_and_backwards(kind, topology):
     assert_same_bits(outcome(learner, call, f), outcome(learner, call, f))
 
 
-@pytest.mark.usefixtures("deterministic")
 def test_training_from_one_seed_gives_the_same_weights():
     def trained():
         torch.manual_seed(5)

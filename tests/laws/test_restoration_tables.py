@@ -154,6 +154,30 @@ def test_names_of_places_and_of_the_signal_are_the_same(kind, values):
         restore(turned if unnamed is not where else y, unnamed, CHOICE)
 
 
+def test_numbers_in_another_order_are_names():
+    y = pd.Series([1.0, 2.0, 3.0, np.nan])
+    latitude, longitude = (v.reset_index(drop=True) for v in (LATITUDE, LONGITUDE))
+    turned = [2, 0, 3, 1]
+    for call in (
+        lambda: restore(y, OnGlobe(latitude[turned], longitude[turned]), CHOICE),
+        lambda: restore(y[turned], OnGlobe(latitude, longitude), CHOICE),
+        lambda: OnGlobe(latitude[turned], longitude),
+        lambda: OnGlobe(xr.DataArray(LATITUDE, dims="node")[turned], LONGITUDE),
+    ):
+        with pytest.raises(ValueError, match="in another order"):
+            call()
+    restore(y, OnGlobe(LATITUDE, LONGITUDE), CHOICE)  # here they only count
+
+
+def test_the_imputer_compares_names_too():
+    imputer = pytest.importorskip("gsp_unroll.restoration.imputer").GraphImputer
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(6, 4)), columns=SENSORS)
+    where = OnGlobe(LATITUDE, LONGITUDE)
+    imputer(where, choose=CHOICE).fit(X)
+    with pytest.raises(ValueError, match=r"Got columns \[west.*places .*in another order"):
+        imputer(where, choose=CHOICE).fit(X[SENSORS[::-1]])
+
+
 def test_latitudes_and_longitudes_have_one_order():
     with pytest.raises(ValueError, match=r"Got latitudes .*longitudes .*in another order"):
         OnGlobe(LATITUDE, LONGITUDE[::-1])

@@ -117,6 +117,61 @@ def test_conjugate_gradients_forwards_and_backwards(topology, gradient):
     check_both_ways(solve, b, w, tolerance=1e-7)
 
 
+@pytest.mark.parametrize("gradient", ["unrolled", "implicit"])
+def test_gradients_of_a_solve_transformed_again(gradient):
+    topology = grid_graph((4, 5))
+    solver = ConjugateGradient(1e-14, gradient=gradient)
+
+    b = numbers(topology.num_nodes, 1)
+
+    def energy(w):
+        graph = Graph.unchecked(topology, topology.mask_edges(w))
+        return solver.solve(Identity() + Laplacian(graph), b).x.square().sum()
+
+    w = numbers(topology.num_edges)
+    expected = torch.autograd.functional.hessian(energy, w)
+    for transform in (jacfwd(grad(energy)), jacrev(grad(energy))):
+        assert_same(transform(w), expected, 1e-7)
+    # a tangent of b beside weights that are learned
+    w.requires_grad_()
+    v = numbers(topology.num_nodes, 1, seed=3)
+    A = Identity() + Laplacian(Graph.unchecked(topology, topology.mask_edges(w)))
+    with forward_ad.dual_level():
+        x = solver.solve(A, forward_ad.make_dual(b, v)).x
+        tangent = forward_ad.unpack_dual(x).tangent
+    assert_same(tangent, solver.solve(A, v).x, 1e-7)
+
+
+@topologies
+@pytest.mark.parametrize("name", ["GLR, soft", "GTV, soft", "vector GTV, hard"])
+def test_a_recorded_gradient_keeps_a_tangent(name, topology):
+    """The value comes from a kernel, and its gradient is transformed afterwards."""
+    case, n = LAYERS[name], topology.num_nodes
+    layer, mask = case.layer(), bools(n, 2)
+    y = (mask * numbers(n, 2)).requires_grad_()
+    w = numbers(topology.num_edges, seed=1).requires_grad_()
+    data = case.data_term.unchecked(SamplingMask(mask), y)
+    x = layer(data, case.graph(topology, w))
+    one, v = numbers(2, *x.shape)
+    with forward_ad.dual_level():
+        found = torch.autograd.grad(x, [y, w], forward_ad.make_dual(one, v), retain_graph=True)
+        tangents = [forward_ad.unpack_dual(g).tangent for g in found]
+    expected = torch.autograd.grad(x, [y, w], v, retain_graph=True)
+    for a, b in zip(tangents, expected, strict=True):
+        assert_same(a, b)
+
+
+def test_the_gradient_of_a_learned_weight_keeps_a_tangent():
+    learner, f = learner_for(LEARNERS["mahalanobis"], IMAGE), features_on(IMAGE, grad=True)
+    w = learner(f, IMAGE).weight
+    one, v = numbers(2, *w.shape)
+    with forward_ad.dual_level():
+        (g,) = torch.autograd.grad(w, f, forward_ad.make_dual(one, v), retain_graph=True)
+        tangent = forward_ad.unpack_dual(g).tangent
+    (expected,) = torch.autograd.grad(w, f, v)
+    assert_same(tangent, expected)
+
+
 @topologies
 @pytest.mark.parametrize("build", [GLR, GTV])
 def test_admm_forwards_and_backwards(topology, build):

@@ -34,8 +34,8 @@ SIDES = (10, 32, 100, 316)
 MUS = (1e-2, 1.0, 1e2, 1e4)
 #: Layers of the second table.
 LAYERS = {
-    "`GLRUnroll`, 10 steps": lambda: GLRUnroll(10, mu=1.0),
-    "`GLRUnroll`, 100 steps": lambda: GLRUnroll(100, mu=100.0),
+    r"`GLRUnroll`, 10 steps, $\mu$ = 1": lambda: GLRUnroll(10, mu=1.0),
+    r"`GLRUnroll`, 100 steps, $\mu$ = 100": lambda: GLRUnroll(100, mu=100.0),
     "`GTVUnroll`, 5 x 10": lambda: GTVUnroll(5, 10, rho=1.0),
     "`GTVUnroll`, 50 x 10": lambda: GTVUnroll(50, 10, rho=1.0),
     "`VectorGTVUnroll`, 5 x 10": lambda: VectorGTVUnroll(5, 10, rho=1.0),

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..._checks import mistake
 from ..._typing import EdgeSignal, Signal
 from ...graph import safe_reciprocal
+from ...graph.graph import check_graph
 from ...operators import Diagonal, Gradient, Laplacian, LinearOperator
 from .base import GraphPrior, Prior, check_weight_of_prior
 
@@ -82,6 +83,7 @@ class GLR(QuadraticPrior, GraphPrior):
     normalization: Literal["none", "sym"] = "none"
 
     def __post_init__(self) -> None:
+        check_graph(self.graph)
         super().__post_init__()
         if self.normalization not in ("none", "sym"):
             raise mistake(

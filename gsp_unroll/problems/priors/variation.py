@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..._typing import EdgeSignal
 from ...graph import Systems
+from ...graph.graph import check_graph
 from .base import GraphPrior, check_weight_of_prior
 from .thresholds import group_soft_threshold, soft_threshold
 
@@ -49,6 +50,7 @@ class GTV(GraphPrior):
     keeps_range = True
 
     def __post_init__(self) -> None:
+        check_graph(self.graph)
         check_weight_of_prior(self.lam, "lam")
 
     @property
