@@ -155,8 +155,19 @@ class Graph:
         return Graph.unchecked(self.topology.undirected, self.topology.merged(self.weight))
 
     def to(self, target: torch.device | torch.dtype | str) -> Graph:
-        """The same graph on another device, or with weights of another dtype."""
+        """The same graph on another device, or with weights of another dtype.
+
+        Raises:
+            ValueError: weights that are too large for that dtype.
+        """
         weight = self.weight.to(target)
+        narrower = weight.element_size() < self.weight.element_size()
+        if narrower and not torch.compiler.is_compiling() and not bool(weight.isfinite().all()):
+            raise mistake(
+                f"edge weights up to {float(self.weight.max()):g}",
+                f"weights that {weight.dtype} can hold",
+                "Scale the weights, or give the signal in the dtype of the weights.",
+            )
         return Graph.unchecked(self.topology.to(weight.device), weight)
 
     def detach(self) -> Graph:

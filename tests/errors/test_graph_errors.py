@@ -73,6 +73,14 @@ MISTAKES = {
         "edges and their weights",
         "edge_mask",
     ),
+    "weights beyond the new dtype": (
+        lambda: Graph(PATH, PATH.mask_edges(torch.full((3,), 1e300, dtype=torch.float64))).to(
+            torch.float32
+        ),
+        r"edge weights up to 1e\+300",
+        "torch.float32 can hold",
+        "Scale the weights",
+    ),
     # ---- EdgeList
     "edge_index transposed": (
         lambda: EdgeList(edges((0, 1), (1, 2), (2, 3)).T, 4),

@@ -187,7 +187,10 @@ def test_layers_are_finite_forwards_and_backwards(name, data):
     lead = data.draw(st.lists(st.integers(0, 2), max_size=1))
     w = numbers(data.draw, [topology.num_edges], dtype, data.draw(TAME)).abs().requires_grad_()
     # nothing bounds the published steps, as their page says
-    assume("heavy ball" not in name or not w.numel() or float(w.detach().max()) <= 1)
+    heaviest = float(w.detach().max()) if w.numel() else 0.0
+    assume("heavy ball" not in name or heaviest <= 1)
+    # the system of the linear program has squares of the weights, and its gradient their squares
+    assume("linear program" not in name or heaviest <= 1e3 or dtype == torch.float64)
     y = numbers(data.draw, [*lead, n, 2], dtype, data.draw(TAME))
     y = laid_out(y, data.draw(LAYOUTS))
     mask = data.draw(masks(n))
