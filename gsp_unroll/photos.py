@@ -114,7 +114,7 @@ def _tiff_header(path: Path) -> PhotoHeader:
 
     with tifffile.TiffFile(path) as file:
         page = _only_page(file)
-        shape, kind = page.shape, page.dtype
+        shape, kind = tuple(map(int, page.shape)), page.dtype  # a damaged size may be text
     pixels = shape[:-1] if len(shape) == 3 and shape[-1] <= 4 else shape
     return PhotoHeader(math.prod(pixels[:-1]), pixels[-1], 8 * np.dtype(kind).itemsize)
 

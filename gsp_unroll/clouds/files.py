@@ -274,6 +274,22 @@ def _check_las_size(path: Path) -> None:
             raise ValueError(f"cut short: its header promises {count} {name} in {size} bytes")
 
 
+def _check_chunks(path: Path, start: int) -> None:
+    """The number of packed parts fits into the file: memory is taken on its word. It stands behind
+    the version of a table, whose place is the first number of the points, or the last of all."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(start)
+        table = int.from_bytes(file.read(8), "little", signed=True)
+        if table < 0:
+            file.seek(max(size - 8, 0))
+            table = int.from_bytes(file.read(8), "little", signed=True)
+        file.seek(max(table, 0) + 4)
+        count = int.from_bytes(file.read(4), "little")
+    if count > size:
+        raise ValueError(f"cut short: its table promises {count} packed parts in {size} bytes")
+
+
 def _read_las(path: Path) -> PointCloud:
     try:
         import laspy
@@ -287,6 +303,8 @@ def _read_las(path: Path) -> PointCloud:
     with laspy.open(path, laz_backend=laspy.LazBackend.Lazrs) as file:
         # a compressed point may take a bit or less
         packed = file.header.are_points_compressed
+        if packed:
+            _check_chunks(path, file.header.offset_to_point_data)
         room = (1000 if packed else 1) * path.stat().st_size
         if file.header.point_count * (1 if packed else file.header.point_format.size) > room:
             raise ValueError(f"cut short: its header promises {file.header.point_count} points")

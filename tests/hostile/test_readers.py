@@ -109,6 +109,16 @@ PACKED = (
     "wmvp^v=FF8LYHHCp;PnZcqMoCG5mA*biN-w`C9nE+q5N3j~H`x6D52V=sBLQXxHU<%(Ds~1AAjtvbF)?&ABJ}G3*"
     "%3@QUH?&`Km4eft+J;ncg$4I%fDd34#Xzkfdl}f*fU%"
 )
+CHUNKS = (
+    "c-r%E40dC{0vMV6Lp)rA7;uA}#NvWV1tUFkJp-)r-i)u<A2awe0?h*QnxFpvPnIb-?RP-sia_}sP+9>>OE`cnsmd"
+    "%+NX<*mPf1N-VAvC8!jMr?QedU850TQ#FG@!<o(Y7RAnbs{3=IF#05by{g9uO+I|B!h<N)%R7`hn|`gP!TSrBIzs"
+    "$u}{Vm<Q"
+)
+WIDTH = (
+    "c-r&y)MDUZU|`^4U|?ioU<9(57$5+|W(DyXnHiXY^dTT-2C_loARTN_Hb^}mP_HPEJ^{pnj4WVr0U#j?RRhv51{D"
+    "XHDGp`31F;k%E13NTh^3+IFF-5<)eFKJNNhu(T|7Yg57eC;U|6kGoRL_Ns$``QZK|VSqN89OTg!k37~$9x>T7-=h"
+    "Xo`66b1meG!3!"
+)
 DEEP = "[" * 100_000
 
 #: What once went wrong, or would if memory were taken on the word of a header.
@@ -129,6 +139,8 @@ CASES = {
         "tiff",
         lambda _: tiff_header(5, 10**7, 1, compression="zlib"),
     ),
+    "las, 10^9 packed parts": ("las", lambda _: unpacked(CHUNKS)),
+    "tiff, a width that is text": ("tiff", lambda _: unpacked(WIDTH)),
     "tiff, a chain of pages that took minutes": ("tiff", lambda _: unpacked(CHAIN)),
     "weights of a network too large": (
         "weights",
