@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def mistake(got: str, expected: str, advice: str) -> ValueError:
@@ -81,13 +81,6 @@ def check_same_kind(x: Tensor, reference: Tensor, name: str, reference_name: str
             f"the dtype of {reference_name}, {reference.dtype}",
             f"Convert one of them, e.g. with .to({reference.dtype}).",
         )
-
-
-def any_parameter(module: nn.Module) -> nn.Parameter | None:
-    """A parameter of a module, None if it has none."""
-    for parameter in module.parameters():  # torch 2.8 cannot capture a `next` with a default
-        return parameter
-    return None
 
 
 def check_full_precision(x: Tensor, name: str) -> None:

@@ -265,10 +265,11 @@ def _check_las_size(path: Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
         header = file.read(247)
-    #: where their number stands, and how many bytes each takes at least
-    for name, start, least in (("records", 100, 54), ("extended records", 243, 60)):
-        if len(header) < start + 4 or (start > 227 and header[24:26] < b"\x01\x04"):
-            continue
+    # where their number stands, and how many bytes each takes at least
+    promises = [("records", 100, 54)]
+    if header[24:26] >= b"\x01\x04":  # the version
+        promises.append(("extended records", 243, 60))
+    for name, start, least in promises:
         count = int.from_bytes(header[start : start + 4], "little")
         if count * least > size:
             raise ValueError(f"cut short: its header promises {count} {name} in {size} bytes")

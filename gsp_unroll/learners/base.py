@@ -10,13 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
-from .._checks import (
-    any_parameter,
-    check_full_precision,
-    check_positive_count,
-    check_same_kind,
-    mistake,
-)
+from .._checks import check_full_precision, check_positive_count, check_same_kind, mistake
 from .._typing import Signal, Weight
 from ..graph import Graph, Normalization, Topology
 from .precision import full_precision
@@ -164,7 +158,7 @@ class GraphLearner(MessagePassing, ABC):
 
     def _converted(self, features: Signal) -> Signal:
         """The features in the dtype of the parameters, without any in float32 or wider."""
-        parameter = any_parameter(self)
+        parameter = next(self.parameters(), None)
         if parameter is None:
             return features.to(torch.promote_types(features.dtype, torch.float32))
         return features.to(parameter.dtype)
@@ -172,7 +166,7 @@ class GraphLearner(MessagePassing, ABC):
     def _check(self, features: Tensor, topology: Topology) -> None:
         topology.check_signal(features, "feature tensor")
         self._check_axes(features)
-        parameter = any_parameter(self)
+        parameter = next(self.parameters(), None)
         if parameter is None:
             return  # which converts to float32 at least
         check_full_precision(parameter, f"parameters of this {type(self).__name__}")

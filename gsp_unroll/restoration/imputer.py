@@ -12,8 +12,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .._checks import mistake
 from ..graph import Graph
 from .choice import Choice, Fixed, HoldOut
+from .labels import check_labels
 from .one_call import restore
-from .places import NEIGHBORS, Where, check_labels, graph_of, place_graph
+from .places import NEIGHBORS, Where, graph_of, place_graph
 from .readings import Readings
 from .trend import plane_of
 

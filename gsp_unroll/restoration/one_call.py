@@ -18,7 +18,8 @@ from ..sensors.field import MAX_NODES
 from ..solvers import Solution
 from .choice import Candidate, Choice, HoldOut
 from .explain import Explanation, explained, rows_of_inverse
-from .places import OnGlobe, Where, check_labels, graph_of, position_of
+from .labels import check_labels
+from .places import OnGlobe, Where, graph_of, position_of
 from .readings import Readings, solved
 from .tables import Form, form_of
 from .trend import PlaneGLR, plane_of

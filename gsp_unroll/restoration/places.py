@@ -13,6 +13,7 @@ from .._checks import check_positive_count, mistake
 from .._typing import Signal
 from ..graph import Graph, Topology, knn_graph, neighbor_distance
 from ..sensors.geography import along_surface, on_sphere
+from .labels import check_labels, labels_of
 
 #: How fast a weight falls: it is exp(-4) at the farthest neighbour.
 FALL = 4.0
@@ -52,11 +53,13 @@ class OnGlobe:
         check_labels(labels_of(self.latitude), labels_of(self.longitude), "latitudes", "longitudes")
 
     def __repr__(self) -> str:
-        name = type(self).__name__
-        if not len(self.points):
+        name, (latitude, longitude) = type(self).__name__, self._degrees
+        if not latitude.size:
             return f"{name}(no places)"
-        latitude, longitude = (f"{v.min():g} to {v.max():g}" for v in self._degrees)
-        return f"{name}({len(self.points)} places, latitude {latitude}, longitude {longitude})"
+        return (
+            f"{name}({latitude.size} places, latitude {latitude.min():g} to {latitude.max():g}, "
+            f"longitude {longitude.min():g} to {longitude.max():g})"
+        )
 
     @property
     def labels(self) -> Any | None:
@@ -80,49 +83,6 @@ class OnGlobe:
                 "Convert them first: 12.5 W is -12.5.",
             ) from error
         return on_sphere(latitude, longitude)
-
-
-def labels_of(values: Any) -> Any | None:
-    """The names of the entries, an index of pandas: of a Series or of an xarray.DataArray; None of
-    anything else."""
-    packages = {base.__module__.partition(".")[0] for base in type(values).__mro__}
-    if "pandas" in packages:
-        return values.index
-    if "xarray" in packages and len(values.dims) == 1:
-        return values.indexes.get(values.dims[0])
-    return None
-
-
-def check_labels(ours: Any | None, theirs: Any | None, name: str, other: str) -> None:
-    """Names on both sides are the same, in the same order. A side that counts from 0 has no names,
-    unless the other side has just these numbers in another order.
-
-    Raises:
-        ValueError: they are not.
-    """
-    if ours is None or theirs is None or ours.equals(theirs) or list(ours) == list(theirs):
-        return
-    same = len(ours) == len(theirs) and sorted(map(str, ours)) == sorted(map(str, theirs))
-    if not same and (_counts(ours) or _counts(theirs)):
-        return
-    raise mistake(
-        f"{name} {_few(ours)}, and {other} {_few(theirs)} "
-        f"{'in another order' if same else 'of other names'}",
-        "the same names in the same order",
-        "Bring one into the order of the other, e.g. with latitude.reindex(y.columns), or pass "
-        "bare numbers with .to_numpy().",
-    )
-
-
-def _counts(index: Any) -> bool:
-    """Whether an index only counts from 0."""
-    return index.dtype.kind in "iu" and list(index) == list(range(len(index)))
-
-
-def _few(index: Any) -> str:
-    """The first names of an index."""
-    shown = [str(name) for name in index[:3]]
-    return f"[{', '.join(shown)}{', ...' if len(index) > len(shown) else ''}]"
 
 
 #: What tells who is near whom.

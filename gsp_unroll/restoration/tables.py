@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .._checks import mistake
 from .._typing import Signal
+from .labels import packages_of
 
 #: Names by which the dimension of the nodes is known in an xarray.DataArray.
 NODE_NAMES = ("node", "station", "sensor", "site")
@@ -49,7 +50,7 @@ def form_of(y: Any) -> Form:
         return _of_tensor(y)
     if isinstance(y, np.ndarray):
         return _of_array(y, lambda values: values)
-    packages = {base.__module__.partition(".")[0] for base in type(y).__mro__}
+    packages = packages_of(y)
     if "pandas" in packages:
         return _of_pandas(y)
     if "xarray" in packages:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .._checks import any_parameter, check_same_kind, mistake
+from .._checks import check_same_kind, mistake
 from .._typing import Signal
 from ..graph import Graph
 from ..graph.graph import check_graph
@@ -20,9 +20,8 @@ def check_inputs(
     y, weight = data.y, graph.weight
     name = type(layer).__name__
     check_same_kind(y, weight, "the observation", "the edge weights")
-    parameter = any_parameter(layer)
-    if parameter is not None:
-        check_same_kind(y, parameter, "the observation", f"this {name}")
+    parameter = next(layer.parameters(), y)
+    check_same_kind(y, parameter, "the observation", f"this {name}")
     if x0 is not None:
         graph.topology.check_signal(x0, "start")
         check_same_kind(x0, y, "the start x0", "the observation")

@@ -7,8 +7,8 @@ from torch import Tensor
 
 
 def soft_threshold(z: Tensor, t: float | Tensor) -> Tensor:
-    r"""$\mathrm{soft}(z,t)=\mathrm{sign}(z)\max(|z|-t,0)$, as $z$ minus its projection on
-    $[-t,t]$.
+    r"""$\mathrm{soft}(z,t)=\mathrm{sign}(z)\max(|z|-t,0)$: 0 where $|z|\le t$, and
+    $z-t\,\mathrm{sign}(z)$ beyond.
 
     Args:
         z: values.
